@@ -1,0 +1,10 @@
+"""Spiking Mask R-CNN, Meta-SpikeFormer 55M, T = 1, COCO 2017.
+
+Paper (table 3, 75.0M parameters): mAP@50 of 51.2. Ours: not measured.
+
+    tools/dist_train.sh configs/mask_rcnn_metaspike-55m_t1_coco.py 6
+"""
+
+_base_ = ['mask_rcnn_metaspike_coco.py']
+
+model = dict(backbone=dict(arch='55m'), neck=dict(in_channels=[128, 256, 512, 640]))

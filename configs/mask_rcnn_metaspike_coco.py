@@ -1,0 +1,20 @@
+"""Spiking Mask R-CNN, Meta-SpikeFormer 15M, T = 1, COCO 2017: the front door.
+
+Paper: table 3, the row of 34.9M parameters (its figure could not be looked up here). Ours: not
+measured.
+
+    tools/dist_train.sh configs/mask_rcnn_metaspike_coco.py 6
+    tools/test.py configs/mask_rcnn_metaspike_coco.py work_dirs/mask_rcnn_metaspike_coco/epoch_24.pth
+
+The batch is 2 a process, 12 in all on 6 GPUs; elsewhere add --auto-scale-lr. To finetune from
+ImageNet as the paper does, convert a checkpoint with tools/convert_checkpoint.py and add
+--cfg-options model.backbone.init_cfg.type=Pretrained model.backbone.init_cfg.prefix=backbone.
+model.backbone.init_cfg.checkpoint=FILE
+"""
+
+_base_ = [
+    '_base_/models/mask_rcnn_metaspike.py',
+    '_base_/datasets/coco_instance.py',
+    '_base_/schedules/adamw_24e.py',
+    '_base_/default_runtime.py',
+]

@@ -1,0 +1,6 @@
+"""Data: generated shapes, and loading that says what is wrong with a file."""
+
+from .shapes import generate_shapes
+from .transforms import LoadImageFromFile
+
+__all__ = ['LoadImageFromFile', 'generate_shapes']

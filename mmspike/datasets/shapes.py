@@ -1,0 +1,225 @@
+"""A seeded dataset of drawn shapes in genuine COCO layout, with exact visible masks."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from mmspike.engine.errors import UserError
+
+CLASSES = ('circle', 'rectangle', 'triangle')
+MANIFEST = 'shapes.json'
+SPLITS = ('train', 'val')
+MAX_OBJECTS = 6
+EMPTY_SHARE = 0.05
+# Below this visible share a shape is left out of the picture: nobody could name it.
+MIN_VISIBLE = 0.35
+
+
+def generate_shapes(
+    root: str | Path, num_train: int = 400, num_val: int = 100, size: int = 128, seed: int = 0
+) -> Path:
+    """Write a COCO instance dataset of circles, rectangles and triangles.
+
+    Image i of a split depends on ``seed``, ``size`` and i alone, so a larger dataset begins
+    with the smaller one. A folder that holds the same dataset already is returned as it is.
+
+    Args:
+        root: Folder of the dataset; must be absent, empty or hold the same dataset.
+        num_train: Images in ``train/`` and ``annotations/instances_train.json``.
+        num_val: Images in ``val/`` and ``annotations/instances_val.json``.
+        size: Height and width of every image in pixels.
+        seed: Chooses another dataset of the same kind.
+
+    Raises:
+        UserError: If an argument is out of range or ``root`` holds anything else.
+    """
+    root = Path(root)
+    counts = dict(zip(SPLITS, (num_train, num_val), strict=True))
+    _check_arguments(counts, size, seed)
+    manifest = dict(generator='mmspike.shapes', version=1, **counts, size=size, seed=seed)
+    if _is_there(root, manifest):
+        return root
+    root.parent.mkdir(parents=True, exist_ok=True)
+    # Written beside its place and renamed at the end: a kill leaves no half dataset.
+    draft = root.parent / f'.{root.name}.{os.getpid()}.tmp'
+    try:
+        (draft / 'annotations').mkdir(parents=True)
+        for split, count in counts.items():
+            _write_split(draft, split, count, size, seed)
+        (draft / MANIFEST).write_text(json.dumps(manifest))
+        _move(draft, root, manifest)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return root
+
+
+def _check_arguments(counts: dict[str, int], size: int, seed: int) -> None:
+    for split, count in counts.items():
+        if count < 1:
+            raise UserError(f'num_{split} is {count}, but at least 1 image is needed.')
+    if size < 32:
+        raise UserError(f'size is {size}, but shapes need images of at least 32 pixels.')
+    if seed < 0:
+        raise UserError(f'seed is {seed}, but it must not be negative.')
+
+
+def _is_there(root: Path, manifest: dict) -> bool:
+    """Tell whether ``root`` holds this very dataset, and refuse anything else that is there."""
+    if not root.exists() or root.is_dir() and not any(root.iterdir()):
+        return False
+    path = root / MANIFEST
+    if not path.is_file():
+        raise UserError(
+            f"'{root}' holds something else than generated shapes; name a new or an empty folder."
+        )
+    try:
+        found = json.loads(path.read_text())
+    except ValueError:
+        found = None
+    if found != manifest:
+        raise UserError(
+            f"'{root}' holds shapes made with {found}, not with {manifest}; "
+            'name another folder or delete that one.'
+        )
+    return True
+
+
+def _move(draft: Path, root: Path, manifest: dict) -> None:
+    try:
+        draft.rename(root)
+    except OSError:
+        # Another process may have finished the same dataset first.
+        if not _is_there(root, manifest):
+            raise
+
+
+def _write_split(draft: Path, split: str, count: int, size: int, seed: int) -> None:
+    (draft / split).mkdir()
+    images, annotations = [], []
+    for index in range(count):
+        rng = np.random.default_rng([seed, SPLITS.index(split), index])
+        image, instances = draw_scene(rng, size)
+        name = f'{index + 1:06d}.png'
+        cv2.imwrite(str(draft / split / name), image)
+        images.append(dict(id=index + 1, file_name=name, height=size, width=size))
+        for category, mask in instances:
+            annotations.append(
+                dict(
+                    id=len(annotations) + 1,
+                    image_id=index + 1,
+                    category_id=category + 1,
+                    iscrowd=0,
+                    **_encode(mask),
+                )
+            )
+    coco = dict(
+        info=dict(description='mmspike shapes', version='1'),
+        licenses=[],
+        images=images,
+        annotations=annotations,
+        categories=[
+            dict(id=i + 1, name=name, supercategory='shape') for i, name in enumerate(CLASSES)
+        ],
+    )
+    path = draft / 'annotations' / f'instances_{split}.json'
+    path.write_text(json.dumps(coco))
+
+
+def _encode(mask: np.ndarray) -> dict:
+    # Imported here because only mmdet, which is optional, brings pycocotools along.
+    from pycocotools import mask as coco_mask
+
+    rle = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
+    return dict(
+        segmentation=dict(size=list(rle['size']), counts=rle['counts'].decode('ascii')),
+        bbox=coco_mask.toBbox(rle).tolist(),
+        area=int(coco_mask.area(rle)),
+    )
+
+
+def draw_scene(rng: np.random.Generator, size: int) -> tuple[np.ndarray, list]:
+    """Draw one picture.
+
+    Args:
+        rng: The only source of randomness.
+        size: Height and width in pixels.
+
+    Returns:
+        The BGR image [size, size, 3] and, from back to front, pairs of class index and
+        boolean mask [size, size] of the pixels that show the shape.
+    """
+    y, x = np.mgrid[:size, :size].astype(np.float64)
+    canvas = _background(rng, x / size, y / size)
+    count = 0 if rng.random() < EMPTY_SHARE else int(rng.integers(1, MAX_OBJECTS + 1))
+    shapes = [_random_shape(rng, x, y, size) for _ in range(count)]
+    covered = np.zeros((size, size), bool)
+    instances = []
+    for category, depth, colour in reversed(shapes):
+        full = depth <= 0
+        visible = full & ~covered
+        if visible.sum() < MIN_VISIBLE * full.sum():
+            continue
+        _paint(canvas, visible, depth, colour, (x + y) / (2 * size))
+        covered |= full
+        instances.append((category, visible))
+    image = canvas + rng.normal(0, rng.uniform(2, 9), canvas.shape)
+    return image.round().clip(0, 255).astype(np.uint8), instances[::-1]
+
+
+def _background(rng: np.random.Generator, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Blend two muted colours along a gradient, stripes or soft blobs."""
+    first, second = _colour(rng, (0.05, 0.35)), _colour(rng, (0.05, 0.35))
+    angle = rng.uniform(0, 2 * np.pi)
+    along = x * np.cos(angle) + y * np.sin(angle)
+    kind = rng.integers(3)
+    if kind == 0:
+        blend = (along - along.min()) / (along.max() - along.min())
+    elif kind == 1:
+        blend = 0.5 + 0.5 * np.sin(2 * np.pi * rng.uniform(2, 7) * along)
+    else:
+        coarse = rng.random((rng.integers(3, 9), rng.integers(3, 9)))
+        blend = cv2.resize(coarse, x.shape[::-1], interpolation=cv2.INTER_CUBIC).clip(0, 1)
+    return first + blend[..., None] * (second - first)
+
+
+def _colour(rng: np.random.Generator, saturation: tuple[float, float]) -> np.ndarray:
+    hsv = [rng.uniform(0, 360), rng.uniform(*saturation), rng.uniform(0.3, 1)]
+    return cv2.cvtColor(np.float32([[hsv]]), cv2.COLOR_HSV2BGR)[0, 0].astype(np.float64) * 255
+
+
+def _random_shape(rng: np.random.Generator, x: np.ndarray, y: np.ndarray, size: int) -> tuple:
+    """Choose a shape and give its class, its depth map (<= 0 inside, in pixels) and its colour."""
+    category = int(rng.integers(len(CLASSES)))
+    radius = size * rng.uniform(0.08, 0.26)
+    margin = 0.4 * radius
+    dx = x - rng.uniform(margin, size - 1 - margin)
+    dy = y - rng.uniform(margin, size - 1 - margin)
+    turn = rng.uniform(0, 2 * np.pi)
+    if category == 0:
+        depth = np.hypot(dx, dy) - radius
+    elif category == 1:
+        u = dx * np.cos(turn) + dy * np.sin(turn)
+        v = dy * np.cos(turn) - dx * np.sin(turn)
+        depth = np.maximum(abs(u) - radius, abs(v) - radius * rng.uniform(0.4, 1))
+    else:
+        # Outward normals about 120 degrees apart at half the radius: a triangle in the circle.
+        normals = turn + np.radians([0, 120, 240]) + rng.uniform(-0.25, 0.25, 3)
+        depth = np.max([dx * np.cos(a) + dy * np.sin(a) - 0.6 * radius for a in normals], axis=0)
+    return category, depth, _colour(rng, (0.6, 1))
+
+
+def _paint(
+    canvas: np.ndarray,
+    visible: np.ndarray,
+    depth: np.ndarray,
+    colour: np.ndarray,
+    light: np.ndarray,
+) -> None:
+    """Fill the visible pixels with a soft light from the upper left and a dark rim."""
+    shade = 1.15 - 0.4 * light
+    shade = np.where(depth > -1.5, 0.55 * shade, shade)
+    canvas[visible] = colour * shade[visible, None]

@@ -1,0 +1,8 @@
+"""What surrounds a model in training and testing."""
+
+from .checkpoint import load_checkpoint_file
+from .config import load_config
+from .errors import UserError
+from .hooks import CheckFiniteLossHook
+
+__all__ = ['CheckFiniteLossHook', 'UserError', 'load_checkpoint_file', 'load_config']

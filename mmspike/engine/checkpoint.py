@@ -1,0 +1,158 @@
+"""Checkpoints are looked at before a runner loads them, and never run code.
+
+mmengine falls back to a full unpickling, which runs whatever a file asks for, when it cannot read
+a checkpoint as plain data. Refusing such a file first leaves nothing to fall back on.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from pickle import UnpicklingError
+
+import numpy as np
+import torch
+from mmengine.logging import HistoryBuffer
+from mmengine.model import BaseTTAModel, is_model_wrapper
+from torch import nn
+
+from .errors import UserError
+
+RESUME_KEYS = ('state_dict', 'meta', 'message_hub')
+
+
+def _history_method(owner: type, name: str) -> object:
+    """Stand in for ``getattr``, by which pickle names the four statistics of a HistoryBuffer."""
+    if owner is not HistoryBuffer or name.startswith('_'):
+        raise UnpicklingError(f'Unsupported global: getattr({owner}, {name!r})')
+    return getattr(owner, name)
+
+
+def allow_mmengine_types() -> None:
+    """Let torch read the harmless types of mmengine's message hub as plain data."""
+    scalars = (np.bool_, np.int32, np.int64, np.float32, np.float64)
+    # numpy 1 calls the module numpy.core, numpy 2 numpy._core; a file may come from either.
+    numpy_functions = [
+        (function, f'{module}.multiarray.{function.__name__}')
+        for function in (np.array(0).__reduce__()[0], np.float64(0).__reduce__()[0])
+        for module in ('numpy.core', 'numpy._core')
+    ]
+    torch.serialization.add_safe_globals(
+        [
+            HistoryBuffer,
+            (_history_method, 'builtins.getattr'),
+            np.ndarray,
+            np.dtype,
+            *{type(np.dtype(scalar)) for scalar in scalars},
+            *numpy_functions,
+        ]
+    )
+
+
+def is_local(path: str) -> bool:
+    """Tell whether a checkpoint is a file of this machine and not a URL or ``torchvision://``."""
+    return '://' not in path
+
+
+def load_checkpoint_file(path: str | Path) -> dict:
+    """Read a checkpoint as plain data, without running any code it may hold.
+
+    Args:
+        path: A local file.
+
+    Raises:
+        UserError: If it is missing, damaged, no checkpoint, or asks for code to be run.
+    """
+    file = Path(path).expanduser()
+    if not file.is_file():
+        raise UserError(f"Checkpoint '{path}' is not there; give the path of a .pth file.")
+    allow_mmengine_types()
+    try:
+        checkpoint = torch.load(file, map_location='cpu', weights_only=True)
+    except UnpicklingError as error:
+        raise UserError(_why_refused(path, str(error))) from error
+    except (RuntimeError, EOFError, OSError) as error:
+        raise UserError(
+            f"Checkpoint '{path}' ({file.stat().st_size} bytes) is damaged or was cut "
+            'short; copy or download it again.'
+        ) from error
+    except Exception as error:  # Foreign bytes taken for opcodes can raise anything.
+        raise UserError(_why_refused(path, '')) from error
+    if not isinstance(checkpoint, Mapping):
+        raise UserError(
+            f"'{path}' holds a {type(checkpoint).__name__}, but a checkpoint is a "
+            'dict with the weights under state_dict; give another file.'
+        )
+    return checkpoint
+
+
+def _why_refused(path: str | Path, reason: str) -> str:
+    named = re.search(r'(?:GLOBAL|Unsupported class|unrecognized function) (\S+)', reason)
+    if named is None and 'getattr' not in reason:
+        return f"'{path}' is not a PyTorch checkpoint; give a .pth file that torch.save wrote."
+    culprit = named[1] if named else 'builtins.getattr'
+    return (
+        f"Checkpoint '{path}' asks for {culprit} to be run, and loading weights must not run "
+        'code; take the weights from a source you trust and save them as plain tensors.'
+    )
+
+
+def check_resumable(checkpoint: dict, path: str | Path) -> None:
+    """Raise a UserError unless a checkpoint holds the state of a training run."""
+    missing = [key for key in RESUME_KEYS if key not in checkpoint]
+    if missing:
+        raise UserError(
+            f"Checkpoint '{path}' has no {missing[0]!r}, so training cannot resume "
+            'from it; start from its weights with --cfg-options load_from=FILE.'
+        )
+
+
+def check_fits(model: nn.Module, checkpoint: dict, path: str | Path) -> None:
+    """Load a checkpoint's weights into a model, and demand that every one of them fits.
+
+    mmengine only logs what does not fit and then goes on with random weights.
+
+    Args:
+        model: The model, possibly wrapped for distribution or test-time augmentation.
+        checkpoint: What `load_checkpoint_file` returned.
+        path: Its file, for the message.
+
+    Raises:
+        UserError: If a shape differs or a parameter of the model is absent.
+    """
+    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
+        model = model.module
+    weights = checkpoint.get('state_dict', checkpoint)
+    weights = {re.sub(r'^module\.', '', name): value for name, value in weights.items()}
+    for name, own in model.state_dict().items():
+        shape = getattr(weights.get(name, own), 'shape', None)
+        if shape != own.shape:
+            raise UserError(
+                f"Checkpoint '{path}' is of another model: {name} is {_show(shape)} there and "
+                f'{_show(own.shape)} in the config; use the config it was trained with.'
+            )
+    missing = model.load_state_dict(weights, strict=False).missing_keys
+    if missing:
+        raise UserError(
+            f"Checkpoint '{path}' is of another model: it lacks {missing[0]} and "
+            f'{len(missing) - 1} more; use the config it was trained with.'
+        )
+
+
+def _show(shape: torch.Size | None) -> str:
+    return 'no tensor' if shape is None else str(tuple(shape))
+
+
+def pretrained_files(node: object) -> Iterator[str]:
+    """Find the local files that ``init_cfg=dict(type='Pretrained', checkpoint=...)`` names.
+
+    Args:
+        node: A model config or any part of it.
+    """
+    if isinstance(node, Mapping):
+        path = node.get('checkpoint')
+        if node.get('type') == 'Pretrained' and isinstance(path, str) and is_local(path):
+            yield path
+        node = list(node.values())
+    if isinstance(node, (list, tuple)):
+        for child in node:
+            yield from pretrained_files(child)

@@ -1,0 +1,216 @@
+"""What tools/train.py and tools/test.py do, for mmdet, mmseg and mmpretrain configs alike."""
+
+import os
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from mmengine.config import Config, DictAction
+from mmengine.device import get_device
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner, find_latest_checkpoint
+
+from mmspike.compat import make_torchvision_importable
+
+from .checkpoint import (
+    allow_mmengine_types,
+    check_fits,
+    check_resumable,
+    is_local,
+    load_checkpoint_file,
+    pretrained_files,
+)
+from .checks import check_data, check_images
+from .config import load_config
+from .distributed import use_launcher
+from .errors import UserError
+from .evaluation import dump_predictions, name_output, show_predictions, use_tta
+
+FINITE_LOSS_HOOK = 'mmspike.CheckFiniteLossHook'
+
+
+def run_tool(main: Callable[[], object]) -> None:
+    """Run a command; print a UserError as one sentence and end with exit code 1.
+
+    Args:
+        main: The command without arguments.
+    """
+    try:
+        main()
+    except UserError as error:
+        sys.exit(f'Error: {error.sentence}')
+
+
+def train(argv: Sequence[str] | None = None) -> Runner:
+    """Train as a command line says.
+
+    Args:
+        argv: The arguments; those of the process by default.
+
+    Returns:
+        The runner, with the trained model.
+
+    Raises:
+        UserError: If the command, the config, the data or a checkpoint is not usable.
+    """
+    args = _train_parser().parse_args(argv)
+    config = _prepare(args, ('train', 'val'))
+    _set_train_options(config, args)
+    for path in pretrained_files(config.model):
+        load_checkpoint_file(path)
+    path = config.get('load_from')
+    if config.get('resume') and path is None:
+        path = find_latest_checkpoint(config.work_dir)
+    checkpoint = load_checkpoint_file(path) if path and is_local(path) else None
+    if checkpoint and config.get('resume'):
+        check_resumable(checkpoint, path)
+    runner = _build_runner(config)
+    # Only a resumed run must fit: weights for a new one may come from other classes.
+    if checkpoint and config.get('resume'):
+        check_fits(runner.model, checkpoint, path)
+    check_images(runner.train_dataloader.dataset)
+    if runner.val_loop is not None:
+        check_images(runner.val_dataloader.dataset)
+    runner.train()
+    return runner
+
+
+def test(argv: Sequence[str] | None = None) -> dict[str, float]:
+    """Test as a command line says.
+
+    Args:
+        argv: The arguments; those of the process by default.
+
+    Returns:
+        The metrics.
+
+    Raises:
+        UserError: If the command, the config, the data or the checkpoint is not usable.
+    """
+    args = _test_parser().parse_args(argv)
+    config = _prepare(args, ('test',))
+    config.load_from, config.resume = args.checkpoint, False
+    checkpoint = load_checkpoint_file(args.checkpoint) if is_local(args.checkpoint) else None
+    if args.show or args.show_dir:
+        show_predictions(config, args)
+    if args.tta:
+        use_tta(config)
+    if args.out:
+        name_output(config, args.out)
+    runner = _build_runner(config)
+    if checkpoint:
+        check_fits(runner.model, checkpoint, args.checkpoint)
+    check_images(runner.test_dataloader.dataset)
+    if args.out:
+        dump_predictions(runner, args.out)
+    return runner.test()
+
+
+def _common_parser(description: str) -> ArgumentParser:
+    parser = ArgumentParser(description=description)
+    parser.add_argument('config', help='config file')
+    parser.add_argument('--work-dir', help='folder for logs, checkpoints and metrics')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='override settings of the config, for example data_root=data/coco/ '
+        'or model.backbone.time_steps=2; lists are written key="[a,b]"',
+    )
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+        help='how several processes were started',
+    )
+    # torch.distributed.launch passes this to every process.
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+    return parser
+
+
+def _train_parser() -> ArgumentParser:
+    parser = _common_parser('Train a model')
+    parser.add_argument('--amp', action='store_true', help='mixed precision (needs a GPU)')
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='CHECKPOINT',
+        help='go on from a checkpoint; without a path, from the latest in the work dir',
+    )
+    parser.add_argument(
+        '--auto-scale-lr',
+        action='store_true',
+        help='scale the learning rate with the batch size over all processes',
+    )
+    return parser
+
+
+def _test_parser() -> ArgumentParser:
+    parser = _common_parser('Test and evaluate a model')
+    parser.add_argument('checkpoint', help='checkpoint file or URL')
+    parser.add_argument(
+        '--out', help='dump predictions: a .pkl file for mmdet and mmpretrain, a folder for mmseg'
+    )
+    parser.add_argument('--show', action='store_true', help='show predictions in a window')
+    parser.add_argument('--show-dir', help='folder for images with drawn predictions')
+    parser.add_argument('--wait-time', type=float, default=2, help='seconds per shown image')
+    parser.add_argument('--tta', action='store_true', help='test-time augmentation')
+    return parser
+
+
+def _prepare(args: Namespace, splits: Sequence[str]) -> Config:
+    """Load the config, apply what both tools share, and check the data's files."""
+    make_torchvision_importable()  # mmengine and mmpretrain import it.
+    # Surrogate gradients of far-from-threshold potentials are denormal numbers, which some CPU
+    # kernels (RoIAlign's backward) compute a hundred times slower; they are zero to any purpose.
+    torch.set_flush_denormal(True)
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    config = load_config(args.config, args.cfg_options)
+    if args.work_dir is not None:
+        config.work_dir = args.work_dir
+    elif config.get('work_dir') is None:
+        config.work_dir = os.path.join('work_dirs', Path(args.config).stem)
+    check_data(config, splits)
+    # The stock loader of older mmengine has no list of its own for torch's plain-data mode.
+    allow_mmengine_types()
+    use_launcher(config, args.launcher)
+    return config
+
+
+def _set_train_options(config: Config, args: Namespace) -> None:
+    if args.amp:
+        _use_amp(config)
+    if args.auto_scale_lr:
+        if not config.get('auto_scale_lr', {}).get('base_batch_size'):
+            raise UserError(
+                '--auto-scale-lr needs auto_scale_lr.base_batch_size, but the config '
+                'has none; add it or leave the option out.'
+            )
+        config.auto_scale_lr.enable = True
+    if args.resume is not None:
+        config.resume = True
+        config.load_from = None if args.resume == 'auto' else args.resume
+    hooks = list(config.get('custom_hooks') or [])
+    if not any(hook['type'] == FINITE_LOSS_HOOK for hook in hooks):
+        config.custom_hooks = [*hooks, dict(type=FINITE_LOSS_HOOK)]
+
+
+def _use_amp(config: Config) -> None:
+    wrapper = config.optim_wrapper
+    if get_device() == 'cpu':
+        raise UserError('--amp needs a GPU, and this machine shows none; leave --amp out.')
+    if wrapper.get('type', 'OptimWrapper') not in ('OptimWrapper', 'AmpOptimWrapper'):
+        raise UserError(
+            f'--amp works with optim_wrapper.type OptimWrapper, but the config says '
+            f'{wrapper.type}; leave --amp out or change it there.'
+        )
+    wrapper.type = 'AmpOptimWrapper'
+    wrapper.setdefault('loss_scale', 'dynamic')
+
+
+def _build_runner(config: Config) -> Runner:
+    return RUNNERS.build(config) if 'runner_type' in config else Runner.from_cfg(config)

@@ -1,0 +1,50 @@
+"""Configs with command-line options, in which a new ``data_root`` reaches every path."""
+
+from pathlib import Path
+
+from mmengine.config import Config
+
+from .errors import UserError
+
+
+def load_config(path: str | Path, options: dict | None = None) -> Config:
+    """Read a config file and merge the values of ``--cfg-options`` into it.
+
+    A config copies ``data_root`` into its paths when it is read. An option ``data_root=...``
+    therefore replaces the old folder at the beginning of every path first; other options come
+    after it and win.
+
+    Args:
+        path: The config file.
+        options: Dotted keys and their values.
+
+    Raises:
+        UserError: If the file is absent, or ``data_root`` is set and the config has none.
+    """
+    if not Path(path).is_file():
+        raise UserError(f"Config '{path}' is not there; give the path of a config file.")
+    config = Config.fromfile(path)
+    options = dict(options or {})
+    if 'data_root' in options:
+        old, new = config.get('data_root'), str(options.pop('data_root'))
+        if not old:
+            raise UserError(
+                f"'{path}' has no data_root at its top level to be replaced by "
+                f"'{new}'; set train_dataloader.dataset.data_root and the like."
+            )
+        _rebase(config._cfg_dict, old.rstrip('/') or '/', new.rstrip('/') or '/')
+    config.merge_from_dict(options)
+    return config
+
+
+def _rebase(node: object, old: str, new: str) -> object:
+    """Exchange the folder ``old`` for ``new`` in every path below ``node``."""
+    if isinstance(node, dict):
+        # dict.items: a ConfigDict's own would import what a lazy config only names.
+        for key, value in dict.items(node):
+            node[key] = _rebase(value, old, new)
+    elif isinstance(node, (list, tuple)):
+        return type(node)(_rebase(value, old, new) for value in node)
+    elif isinstance(node, str) and (node == old or node.startswith(old.rstrip('/') + '/')):
+        return new + node[len(old) :]
+    return node

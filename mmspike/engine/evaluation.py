@@ -1,0 +1,138 @@
+"""The options of tools/test.py, which mean the same in mmdet, mmseg and mmpretrain."""
+
+from argparse import Namespace
+from copy import deepcopy
+
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+from .errors import UserError
+
+HOOKS = dict(
+    mmdet='DetVisualizationHook', mmseg='SegVisualizationHook', mmpretrain='VisualizationHook'
+)
+VISUALIZERS = dict(
+    mmdet='DetLocalVisualizer', mmseg='SegLocalVisualizer', mmpretrain='UniversalVisualizer'
+)
+
+
+def show_predictions(config: Config, args: Namespace) -> None:
+    """Switch on the drawing of predictions in a window or into a folder.
+
+    Args:
+        config: The config to complete.
+        args: Has ``show``, ``show_dir`` and ``wait_time``.
+
+    Raises:
+        UserError: If the config's scope is none of the three.
+    """
+    scope = config.get('default_scope')
+    if scope not in HOOKS:
+        raise UserError(
+            f'--show and --show-dir need default_scope to be one of {list(HOOKS)}, '
+            f'but the config says {scope!r}; set it there.'
+        )
+    # Copies, put back at the end: a ConfigDict's setdefault hands out what it does not store.
+    hooks = dict(config.get('default_hooks') or {})
+    hook = dict(hooks.get('visualization') or {'type': HOOKS[scope]})
+    visualizer = dict(config.get('visualizer') or {'type': VISUALIZERS[scope]})
+    visualizer.setdefault('vis_backends', [{'type': 'LocalVisBackend'}])
+    hook.update(show=args.show, wait_time=args.wait_time)
+    if scope == 'mmpretrain':
+        hook.update(enable=True, interval=1, out_dir=args.show_dir)
+    else:
+        hook.update(draw=True)
+    if args.show_dir and scope == 'mmdet':
+        hook.update(test_out_dir=args.show_dir)
+    elif args.show_dir and scope == 'mmseg':
+        visualizer.update(save_dir=args.show_dir)
+    config.default_hooks = {**hooks, 'visualization': hook}
+    config.visualizer = visualizer
+
+
+def use_tta(config: Config) -> None:
+    """Exchange model and pipeline for those of test-time augmentation.
+
+    A config without ``tta_model`` and ``tta_pipeline`` gets the host library's horizontal flip.
+
+    Args:
+        config: The config to complete.
+
+    Raises:
+        UserError: If there is no such augmentation for the model.
+    """
+    scope = config.get('default_scope')
+    dataset = config.test_dataloader.dataset
+    while 'dataset' in dataset:
+        dataset = dataset.dataset
+    if scope == 'mmdet' and config.model.get('roi_head', {}).get('mask_head'):
+        raise UserError(
+            '--tta is not possible here: mmdet merges boxes but no masks; leave --tta '
+            'out or test a model without mask_head.'
+        )
+    defaults = dict(
+        mmdet=dict(
+            type='DetTTAModel',
+            tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100),
+        ),
+        mmpretrain=dict(type='AverageClsScoreTTA'),
+    )
+    model = config.get('tta_model') or defaults.get(scope)
+    pipeline = config.get('tta_pipeline') or _flip_pipeline(dataset.pipeline, scope)
+    if model is None:
+        raise UserError(
+            '--tta needs tta_model and tta_pipeline, but the config has none; add '
+            'them, for example from a config of the host library.'
+        )
+    config.model = dict(model, module=config.model)
+    dataset.pipeline = pipeline
+
+
+def _flip_pipeline(pipeline: list, scope: str) -> list:
+    pack = deepcopy(pipeline[-1])
+    if scope == 'mmdet':
+        pack.meta_keys = (
+            'img_id',
+            'img_path',
+            'ori_shape',
+            'img_shape',
+            'scale_factor',
+            'flip',
+            'flip_direction',
+        )
+    flips = [dict(type='RandomFlip', prob=1.0), dict(type='RandomFlip', prob=0.0)]
+    return [*pipeline[:-1], dict(type='TestTimeAug', transforms=[flips, [pack]])]
+
+
+def name_output(config: Config, out: str) -> None:
+    """Check ``--out`` and, for mmseg, hand it to the metric: there it is a folder of label maps.
+
+    Args:
+        config: The config to complete.
+        out: A ``.pkl`` file, or a folder for mmseg.
+
+    Raises:
+        UserError: If it is neither.
+    """
+    if config.get('default_scope') == 'mmseg':
+        metrics = config.test_evaluator
+        for metric in metrics if isinstance(metrics, list) else [metrics]:
+            metric.output_dir = out
+    elif not out.endswith(('.pkl', '.pickle')):
+        raise UserError(f"--out is '{out}', but predictions are dumped to a .pkl file; name one.")
+
+
+def dump_predictions(runner: Runner, out: str) -> None:
+    """Let a runner of mmdet or mmpretrain dump its predictions.
+
+    Args:
+        runner: The runner about to test.
+        out: The ``.pkl`` file.
+    """
+    scope = runner.cfg.get('default_scope')
+    if scope == 'mmdet':
+        from mmdet.evaluation import DumpDetResults as DumpResults
+    else:
+        from mmengine.evaluator import DumpResults
+    if scope != 'mmseg':
+        runner.test_evaluator.metrics.append(DumpResults(out_file_path=out))

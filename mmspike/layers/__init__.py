@@ -1,0 +1,21 @@
+"""The operators of Meta-SpikeFormer, and weight layers with a neuron before them."""
+
+from .channel_mlps import ChannelConv, ChannelMLP
+from .conv_bn import ConvNorm, spike_conv_norm
+from .rep_conv import NormAndPad, RepConv
+from .spike_conv import SpikeConv2d, SpikeConvTranspose2d, SpikeLinear
+from .token_mixers import SepConv, SpikeSelfAttention
+
+__all__ = [
+    'ChannelConv',
+    'ChannelMLP',
+    'ConvNorm',
+    'NormAndPad',
+    'RepConv',
+    'SepConv',
+    'SpikeConv2d',
+    'SpikeConvTranspose2d',
+    'SpikeLinear',
+    'SpikeSelfAttention',
+    'spike_conv_norm',
+]

@@ -1,0 +1,39 @@
+"""Channel mixers of Meta-SpikeFormer: the second half of a block."""
+
+from torch import nn
+
+from .conv_bn import spike_conv_norm
+
+
+class ChannelConv(nn.Sequential):
+    """Two 3x3 convolutions on spikes, x4 and back, of the convolutional blocks.
+
+    Shape:
+        - input, output: ``[T*B, C, H, W]``
+    """
+
+    def __init__(
+        self, channels: int, neuron: dict | None = None, norm_cfg: dict | None = None
+    ) -> None:
+        options = {'kernel_size': 3, 'neuron': neuron, 'norm_cfg': norm_cfg}
+        super().__init__(
+            spike_conv_norm(channels, 4 * channels, **options),
+            spike_conv_norm(4 * channels, channels, **options),
+        )
+
+
+class ChannelMLP(nn.Sequential):
+    """Two linear layers on spikes, x4 and back, of the transformer blocks.
+
+    Shape:
+        - input, output: ``[T*B, C, H, W]``
+    """
+
+    def __init__(
+        self, channels: int, neuron: dict | None = None, norm_cfg: dict | None = None
+    ) -> None:
+        options = {'bias': True, 'neuron': neuron, 'norm_cfg': norm_cfg}
+        super().__init__(
+            spike_conv_norm(channels, 4 * channels, **options),
+            spike_conv_norm(4 * channels, channels, **options),
+        )

@@ -1,0 +1,43 @@
+"""A spiking convolution and its norm, the unit that the paper's operators are made of."""
+
+from mmcv.cnn import build_norm_layer
+from torch import nn
+
+from .spike_conv import SpikeConv2d
+
+NORM = {'type': 'BN'}
+
+
+class ConvNorm(nn.Sequential):
+    """A convolution, then its norm.
+
+    mmcv's ConvModule warns of the bias that the released models have before their norms.
+    """
+
+    def __init__(self, conv: nn.Module, norm_cfg: dict | None = None) -> None:
+        super().__init__()
+        self.conv = conv
+        self.norm = build_norm_layer(norm_cfg or NORM, conv.out_channels)[1]
+
+
+def spike_conv_norm(
+    in_channels: int,
+    out_channels: int,
+    kernel_size: int = 1,
+    *,
+    neuron: dict | None = None,
+    norm_cfg: dict | None = None,
+    bias: bool = False,
+    **kwargs,
+) -> ConvNorm:
+    """Build a neuron, a convolution that keeps the size at stride 1, and a norm."""
+    conv = SpikeConv2d(
+        in_channels,
+        out_channels,
+        kernel_size,
+        padding=kernel_size // 2,
+        bias=bias,
+        neuron=neuron,
+        **kwargs,
+    )
+    return ConvNorm(conv, norm_cfg)

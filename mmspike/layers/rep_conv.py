@@ -1,0 +1,61 @@
+"""RepConv: three convolutions that one 3x3 convolution can replace after training."""
+
+import torch
+from mmcv.cnn import build_norm_layer
+from torch import Tensor, nn
+
+from .conv_bn import NORM
+
+
+class NormAndPad(nn.Module):
+    """Normalize, then pad by one pixel with what the norm makes of zero.
+
+    Padding with that value, and not with 0, is as if the input had been padded with zeros: only so
+    the three convolutions of RepConv can be merged into one, borders included. As in the released
+    models the value comes from the running statistics and carries no gradient.
+
+    Shape:
+        - input: ``[T*B, C, H, W]``
+        - output: ``[T*B, C, H + 2, W + 2]``
+    """
+
+    def __init__(self, channels: int, norm_cfg: dict | None = None) -> None:
+        super().__init__()
+        self.norm = build_norm_layer(norm_cfg or NORM, channels)[1]
+
+    def border(self) -> Tensor:
+        """What the norm makes of a zero, ``[C]``."""
+        norm = self.norm
+        scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+        return (norm.bias - norm.running_mean * scale).detach()
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.norm(x)
+        n, c, h, w = x.shape
+        padded = self.border().to(x.dtype).view(1, c, 1, 1).expand(n, c, h + 2, w + 2).contiguous()
+        padded[:, :, 1:-1, 1:-1] = x
+        return padded
+
+
+class RepConv(nn.Module):
+    """Pointwise, depthwise 3x3, pointwise and norm, then one more norm.
+
+    No neuron stands between them: a chip runs them as one dense 3x3 convolution.
+
+    Shape:
+        - input, output: ``[T*B, C, H, W]``
+    """
+
+    def __init__(self, channels: int, norm_cfg: dict | None = None) -> None:
+        super().__init__()
+        norm_cfg = norm_cfg or NORM
+        self.pointwise1 = nn.Conv2d(channels, channels, 1, bias=False)
+        self.norm1 = NormAndPad(channels, norm_cfg)
+        self.depthwise = nn.Conv2d(channels, channels, 3, groups=channels, bias=False)
+        self.pointwise2 = nn.Conv2d(channels, channels, 1, bias=False)
+        self.norm2 = build_norm_layer(norm_cfg, channels)[1]
+        self.norm3 = build_norm_layer(norm_cfg, channels)[1]
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.depthwise(self.norm1(self.pointwise1(x)))
+        return self.norm3(self.norm2(self.pointwise2(x)))

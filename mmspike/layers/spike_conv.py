@@ -1,0 +1,43 @@
+"""Weight layers with a neuron before them: what they multiply is 0 or 1.
+
+Chosen with the switch that OpenMMLab has already,
+``conv_cfg=dict(type='mmspike.SpikeConv2d'), act_cfg=None``, they make a stock neck or head spike with
+its own weight names and initialization.
+"""
+
+from torch import Tensor, nn
+
+from mmspike.neurons import build_neuron
+from mmspike.registry import MODELS
+
+
+class _Spiking:
+    """Mixin: fire the input before the stock layer's forward.
+
+    Args:
+        args: The stock layer's arguments.
+        neuron: Config of the neuron; None is the model's.
+        kwargs: The stock layer's keyword arguments.
+    """
+
+    def __init__(self, *args, neuron: dict | None = None, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self.neuron = build_neuron(neuron)
+
+    def forward(self, x: Tensor, *args) -> Tensor:
+        return super().forward(self.neuron(x), *args)
+
+
+@MODELS.register_module()
+class SpikeConv2d(_Spiking, nn.Conv2d):
+    """`torch.nn.Conv2d` on spikes; ``[T*B, C, H, W]`` in and out."""
+
+
+@MODELS.register_module()
+class SpikeConvTranspose2d(_Spiking, nn.ConvTranspose2d):
+    """`torch.nn.ConvTranspose2d` on spikes; ``[T*B, C, H, W]`` in and out."""
+
+
+@MODELS.register_module()
+class SpikeLinear(_Spiking, nn.Linear):
+    """`torch.nn.Linear` on spikes; ``[T*B, C]`` in and out."""

@@ -1,0 +1,277 @@
+"""Meta-SpikeFormer, the backbone of Spike-driven Transformer V2 (Yao et al., ICLR 2024)."""
+
+from collections.abc import Sequence
+from contextlib import contextmanager
+
+import torch
+from mmengine.model import BaseModule
+from mmengine.utils.dl_utils.parrots_wrapper import _BatchNorm
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from mmspike.layers import (
+    ChannelConv,
+    ChannelMLP,
+    ConvNorm,
+    SepConv,
+    SpikeSelfAttention,
+    spike_conv_norm,
+)
+from mmspike.neurons import (
+    check_time_steps,
+    default_neuron,
+    fold_sequence,
+    mean_over_time,
+    repeat_time,
+    set_time_steps,
+)
+from mmspike.registry import MODELS
+
+# Channels of the five outputs 1a, 1b, 2, 3, 4 (table 8); depths and heads are the same for all.
+ARCHITECTURES = {
+    '15m': dict(dims=(32, 64, 128, 256, 360), depths=(1, 1, 2, 6, 2), heads=8),
+    '31m': dict(dims=(48, 96, 192, 384, 480), depths=(1, 1, 2, 6, 2), heads=8),
+    '55m': dict(dims=(64, 128, 256, 512, 640), depths=(1, 1, 2, 6, 2), heads=8),
+}
+STRIDES = (2, 2, 2, 2, 1)
+NUM_CONV_STAGES = 3
+
+
+def resolve_arch(arch: str | dict) -> dict:
+    """Look an architecture up, or check one given as a dict of dims, depths and heads.
+
+    Raises:
+        ValueError: If the name is unknown or the dict does not describe five stages.
+    """
+    if isinstance(arch, str):
+        if arch not in ARCHITECTURES:
+            raise ValueError(
+                f'arch is {arch!r}, but it must be one of {", ".join(ARCHITECTURES)}, or a dict '
+                'of dims, depths and heads.'
+            )
+        return ARCHITECTURES[arch]
+    if not isinstance(arch, dict) or set(arch) != {'dims', 'depths', 'heads'}:
+        raise ValueError(
+            f'arch is {arch!r}, but it must be a name or a dict with exactly the keys dims, '
+            'depths and heads.'
+        )
+    for key in ('dims', 'depths'):
+        values = arch[key]
+        if len(values) != len(STRIDES) or any(not isinstance(v, int) or v < 1 for v in values):
+            raise ValueError(
+                f'arch {key} is {values!r}, but it must be {len(STRIDES)} positive integers, one '
+                'for each of the stages 1a, 1b, 2, 3 and 4.'
+            )
+    heads = arch['heads']
+    if not isinstance(heads, int) or heads < 1:
+        raise ValueError(f'arch heads is {heads!r}, but it must be a positive integer.')
+    if any(dim % heads for dim in arch['dims'][NUM_CONV_STAGES:]):
+        raise ValueError(
+            f'arch dims are {arch["dims"]!r}, but those of the last two stages must be multiples '
+            f'of heads ({heads}): change dims or heads.'
+        )
+    return arch
+
+
+class MetaBlock(nn.Module):
+    """A token mixer and a channel mixer, each with a membrane shortcut.
+
+    The shortcuts add membrane potentials, before any neuron: what leaves is a sum of reals, and
+    what the weights see stays spikes.
+
+    Shape:
+        - input, output: ``[T*B, C, H, W]``
+    """
+
+    def __init__(self, token_mixer: nn.Module, channel_mixer: nn.Module) -> None:
+        super().__init__()
+        self.token_mixer = token_mixer
+        self.channel_mixer = channel_mixer
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.token_mixer(x)
+        return x + self.channel_mixer(x)
+
+
+@contextmanager
+def frozen_statistics(module: nn.Module):
+    """Keep the running statistics of `module`'s norms while its forward is computed again."""
+    norms = [m for m in module.modules() if isinstance(m, _BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    try:
+        yield
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+
+
+@contextmanager
+def _nothing():
+    yield
+
+
+@MODELS.register_module()
+class MetaSpikeFormer(BaseModule):
+    """Meta-SpikeFormer: three convolutional stages, then two of spike-driven transformers.
+
+    Its five outputs 1a, 1b, 2, 3 and 4 are the membrane potentials that leave each stage's last
+    block. They have strides 2, 4, 8, 16 and 16.
+
+    Args:
+        arch: ``'15m'``, ``'31m'``, ``'55m'``, or a dict of `dims` and `depths` (five integers
+            each) and `heads`.
+        time_steps: The number of time steps T, the only place where it is written.
+        in_channels: Channels of the input.
+        out_indices: Which outputs to return, in this order; 0 to 4 stand for 1a, 1b, 2, 3, 4.
+        time_reduction: None returns every time step; ``'mean'`` averages the outputs over T, so
+            that whatever follows may be an ordinary network.
+        neuron: Config of the neurons; ``dict(type='ReLU')`` gives the ANN twin.
+        norm_cfg: Config of the norms, which must keep running statistics (BN or SyncBN).
+        frozen_stages: Freeze the stages up to this index, as `out_indices` counts; -1 freezes
+            none.
+        norm_eval: Keep the norms in evaluation mode while training.
+        with_cp: Save memory by computing each block again in the backward pass.
+        init_cfg: Initialization config, such as ``dict(type='Pretrained', checkpoint=...)``.
+
+    Shape:
+        - input: a still image ``[B, C, H, W]``, shown at every step, or a sequence
+          ``[B, T, C, H, W]``
+        - output: a tuple of ``[T*B, C_i, H_i, W_i]``, time-major, or ``[B, C_i, H_i, W_i]`` with
+          ``time_reduction='mean'``; H_i is ``ceil(H / out_strides[i])``
+
+    Raises:
+        ValueError: If an argument or the input's shape is not as said above.
+    """
+
+    def __init__(
+        self,
+        arch: str | dict = '15m',
+        time_steps: int = 1,
+        in_channels: int = 3,
+        out_indices: Sequence[int] = (0, 1, 2, 3, 4),
+        time_reduction: str | None = None,
+        neuron: dict | None = None,
+        norm_cfg: dict | None = None,
+        frozen_stages: int = -1,
+        norm_eval: bool = False,
+        with_cp: bool = False,
+        init_cfg: dict | list[dict] | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        arch = resolve_arch(arch)
+        last = len(STRIDES) - 1
+        if not out_indices or any(i not in range(last + 1) for i in out_indices):
+            raise ValueError(
+                f'out_indices is {out_indices!r}, but it must name outputs from 0 to {last}.'
+            )
+        if time_reduction not in (None, 'mean'):
+            raise ValueError(
+                f"time_reduction is {time_reduction!r}, but it must be None or 'mean'."
+            )
+        if frozen_stages not in range(-1, last + 1):
+            raise ValueError(
+                f'frozen_stages is {frozen_stages!r}, but it must be from -1 (none) to {last}.'
+            )
+        self.time_steps = check_time_steps(time_steps)
+        self.in_channels = in_channels
+        self.out_indices = tuple(out_indices)
+        self.time_reduction = time_reduction
+        self.frozen_stages = frozen_stages
+        self.norm_eval = norm_eval
+        self.with_cp = with_cp
+        self.out_channels = tuple(arch['dims'][i] for i in self.out_indices)
+        strides = torch.tensor(STRIDES).cumprod(0).tolist()
+        self.out_strides = tuple(strides[i] for i in self.out_indices)
+        with default_neuron(neuron):
+            self._build_stages(arch, in_channels, norm_cfg)
+        set_time_steps(self, self.time_steps)
+        self._freeze()
+
+    @property
+    def out_time_steps(self) -> int:
+        """The number of time steps in the outputs: 1 if they are averaged."""
+        return 1 if self.time_reduction else self.time_steps
+
+    def _build_stages(self, arch: dict, in_channels: int, norm_cfg: dict | None) -> None:
+        self.downsamplings, self.stages = nn.ModuleList(), nn.ModuleList()
+        for i, (dim, depth) in enumerate(zip(arch['dims'], arch['depths'], strict=True)):
+            if i == 0:  # Sees the image itself: the only convolution without a neuron.
+                stem = nn.Conv2d(in_channels, dim, 7, stride=STRIDES[0], padding=3)
+                self.downsamplings.append(ConvNorm(stem, norm_cfg))
+            else:
+                self.downsamplings.append(
+                    spike_conv_norm(
+                        arch['dims'][i - 1], dim, 3, stride=STRIDES[i], bias=True, norm_cfg=norm_cfg
+                    )
+                )
+            self.stages.append(
+                nn.Sequential(*(self._block(i, dim, arch['heads'], norm_cfg) for _ in range(depth)))
+            )
+
+    @staticmethod
+    def _block(stage: int, dim: int, heads: int, norm_cfg: dict | None) -> MetaBlock:
+        if stage < NUM_CONV_STAGES:
+            return MetaBlock(SepConv(dim, norm_cfg=norm_cfg), ChannelConv(dim, norm_cfg=norm_cfg))
+        return MetaBlock(
+            SpikeSelfAttention(dim, heads, norm_cfg=norm_cfg), ChannelMLP(dim, norm_cfg=norm_cfg)
+        )
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        x = self._encode(x)
+        outs = {}
+        for i, stage in enumerate(self.stages):
+            if i > 0:
+                x = self.downsamplings[i](x)
+            for block in stage:
+                x = self._run(block, x)
+            if i in self.out_indices:
+                reduced = mean_over_time(x, self.time_steps) if self.time_reduction else x
+                outs[i] = reduced
+            if i == max(self.out_indices):
+                break
+        return tuple(outs[i] for i in self.out_indices)
+
+    def _encode(self, x: Tensor) -> Tensor:
+        """Encode the input into ``[T*B, C, H, W]`` membrane potentials."""
+        if x.dim() not in (4, 5) or x.shape[-3] != self.in_channels:
+            raise ValueError(
+                f'the input has shape {tuple(x.shape)}, but it must be [B, C, H, W] or '
+                f'[B, T, C, H, W] with C = {self.in_channels} channels (in_channels of the backbone).'
+            )
+        if x.dim() == 4:
+            # A still image is the same at every step: encode it once.
+            return repeat_time(self.downsamplings[0](x), self.time_steps)
+        if x.shape[1] != self.time_steps:
+            raise ValueError(
+                f'the input is a sequence of {x.shape[1]} frames, but time_steps of the backbone is '
+                f'{self.time_steps}: set it to the length of the sequences.'
+            )
+        return self.downsamplings[0](fold_sequence(x))
+
+    def _run(self, block: MetaBlock, x: Tensor) -> Tensor:
+        if not (self.with_cp and self.training and torch.is_grad_enabled()):
+            return block(x)
+        return checkpoint(
+            block,
+            x,
+            use_reentrant=False,
+            context_fn=lambda: (_nothing(), frozen_statistics(block)),
+        )
+
+    def _freeze(self) -> None:
+        for i in range(self.frozen_stages + 1):
+            for module in (self.downsamplings[i], self.stages[i]):
+                module.eval()
+                module.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> 'MetaSpikeFormer':
+        """Set the training mode, keeping frozen stages and, if so asked, norms in evaluation."""
+        super().train(mode)
+        self._freeze()
+        if mode and self.norm_eval:
+            for module in self.modules():
+                if isinstance(module, _BatchNorm):
+                    module.eval()
+        return self

@@ -1,0 +1,36 @@
+"""A region proposal head on spikes."""
+
+from mmdet.models.dense_heads import RPNHead
+from torch import Tensor
+
+from mmspike.layers import SpikeConv2d
+from mmspike.neurons import mean_over_time
+from mmspike.registry import MODELS
+
+
+@MODELS.register_module()
+class SpikeRPNHead(RPNHead):
+    """mmdet's RPN head with a neuron before every convolution, averaged over time at its end.
+
+    Args: as of `mmdet.models.RPNHead`, with one convolution before the predictors.
+
+    Shape:
+        - input: a tuple of ``[T*B, C, H_i, W_i]``
+        - output: scores ``[B, A, H_i, W_i]`` and box deltas ``[B, 4*A, H_i, W_i]`` of each level,
+          A anchors a position
+    """
+
+    time_steps: int | None = None
+
+    def _init_layers(self) -> None:
+        anchors, box_dim = self.num_base_priors, self.bbox_coder.encode_size
+        self.rpn_conv = SpikeConv2d(self.in_channels, self.feat_channels, 3, padding=1)
+        self.rpn_cls = SpikeConv2d(self.feat_channels, anchors * self.cls_out_channels, 1)
+        self.rpn_reg = SpikeConv2d(self.feat_channels, anchors * box_dim, 1)
+
+    def forward_single(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        x = self.rpn_conv(x)
+        return (
+            mean_over_time(self.rpn_cls(x), self.time_steps),
+            mean_over_time(self.rpn_reg(x), self.time_steps),
+        )

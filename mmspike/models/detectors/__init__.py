@@ -1,0 +1,3 @@
+from .spike_detectors import SpikeMaskRCNN
+
+__all__ = ['SpikeMaskRCNN']

@@ -1,0 +1,37 @@
+"""A box head on spikes."""
+
+from mmdet.models.roi_heads.bbox_heads import Shared2FCBBoxHead
+from torch import Tensor, nn
+
+from mmspike.layers import SpikeLinear
+from mmspike.neurons import mean_over_time
+from mmspike.registry import MODELS
+
+PREDICTOR = {'type': 'mmspike.SpikeLinear'}
+
+
+@MODELS.register_module()
+class SpikeShared2FCBBoxHead(Shared2FCBBoxHead):
+    """mmdet's two-layer box head, a neuron before every layer, averaged over time at its end.
+
+    Args: as of `mmdet.models.Shared2FCBBoxHead`.
+
+    Shape:
+        - input: ``[T*N, C, h, w]`` RoI features
+        - output: class scores ``[N, num_classes + 1]`` and box deltas ``[N, 4*num_classes]``
+    """
+
+    time_steps: int | None = None
+
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, cls_predictor_cfg=PREDICTOR, reg_predictor_cfg=PREDICTOR, **kwargs)
+        self.shared_fcs = nn.ModuleList(
+            SpikeLinear(fc.in_features, fc.out_features) for fc in self.shared_fcs
+        )
+        self.relu = nn.Identity()  # The next layer's neuron is the non-linearity.
+
+    def forward(self, x: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        return tuple(
+            None if out is None else mean_over_time(out, self.time_steps)
+            for out in super().forward(x)
+        )

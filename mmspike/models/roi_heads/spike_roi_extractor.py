@@ -1,0 +1,29 @@
+"""RoI features at every time step."""
+
+from collections.abc import Sequence
+
+from mmdet.models.roi_heads.roi_extractors import SingleRoIExtractor
+from torch import Tensor
+
+from mmspike.neurons import repeat_rois
+from mmspike.registry import MODELS
+
+
+@MODELS.register_module()
+class SpikeRoIExtractor(SingleRoIExtractor):
+    """mmdet's single-level RoI extractor, the same RoIs taken from the features of every step.
+
+    Shape:
+        - feats: a tuple of ``[T*B, C, H_i, W_i]``
+        - rois: ``[N, 5]``
+        - output: ``[T*N, C, h, w]``, time-major
+    """
+
+    time_steps: int | None = None
+
+    def forward(
+        self, feats: Sequence[Tensor], rois: Tensor, roi_scale_factor: float | None = None
+    ) -> Tensor:
+        batch_size = feats[0].shape[0] // self.time_steps
+        rois = repeat_rois(rois, self.time_steps, batch_size)
+        return super().forward(feats, rois, roi_scale_factor)

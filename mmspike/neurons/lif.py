@@ -1,0 +1,128 @@
+"""Neurons as modules: they hold the parameters and know the number of time steps, nothing else."""
+
+import torch
+from torch import Tensor, nn
+
+from mmspike.registry import MODELS
+
+from .scan import LIFScan
+from .surrogate import DEFAULT_ALPHA, SLOPES
+from .timefold import check_time_steps, fold, unfold
+
+
+@MODELS.register_module()
+class LIF(nn.Module):
+    r"""Leaky integrate-and-fire neuron on a folded batch.
+
+    The equations stand in `mmspike.neurons.functional`. The defaults are what the released
+    Meta-SpikeFormer models were trained with (decayed input). The paper's form (Yao et al., ICLR
+    2024, eq. 1-3) is ``LIF(decay_input=False, v_threshold=u_th)`` with
+    :math:`\beta = 1 - 1/\tau`; with ``u_th = tau * v_threshold`` both fire the same spikes.
+
+    Every call takes a whole sequence and starts from rest: there is nothing to reset.
+
+    Args:
+        time_steps: The number of time steps T; the model that the neuron stands in sets it.
+        tau: Membrane time constant in time steps.
+        v_threshold: Firing threshold.
+        v_reset: Potential after a spike and at rest; None subtracts the threshold (soft reset).
+        decay_input: Divide the input by `tau` too.
+        detach_reset: Keep the reset out of the gradient.
+        surrogate: ``'sigmoid'``, ``'arctan'``, ``'rectangle'``, ``'triangle'``, or such a
+            name with its slope: ``dict(type='sigmoid', alpha=4.0)``.
+        learnable_threshold: Make the threshold a parameter.
+        input_gain: The input comes multiplied by this; threshold, reset and slope are scaled
+            instead of dividing it, which gives the same spikes and the same gradients.
+
+    Shape:
+        - input: ``[T*B, ...]``
+        - output: ``[T*B, ...]`` in {0, 1}
+
+    Raises:
+        ValueError: If an option is out of its range, or T does not divide the batch.
+        RuntimeError: If `time_steps` was never set.
+    """
+
+    def __init__(
+        self,
+        time_steps: int | None = None,
+        tau: float = 2.0,
+        v_threshold: float = 1.0,
+        v_reset: float | None = 0.0,
+        decay_input: bool = True,
+        detach_reset: bool = True,
+        surrogate: str | dict = 'sigmoid',
+        learnable_threshold: bool = False,
+        input_gain: float = 1.0,
+    ) -> None:
+        super().__init__()
+        self.time_steps = None if time_steps is None else check_time_steps(time_steps)
+        if tau < 1:
+            raise ValueError(f'tau is {tau}, but it must be at least 1 time step.')
+        if v_reset is not None and v_reset >= v_threshold:
+            raise ValueError(
+                f'v_reset is {v_reset}, but it must be below v_threshold ({v_threshold}): '
+                'else the neuron fires without input.'
+            )
+        surrogate = {'type': surrogate} if isinstance(surrogate, str) else dict(surrogate)
+        self.surrogate = surrogate.pop('type', 'sigmoid')
+        if self.surrogate not in SLOPES:
+            raise ValueError(
+                f'surrogate is {self.surrogate!r}, but it must be one of {", ".join(SLOPES)}.'
+            )
+        alpha = surrogate.pop('alpha', DEFAULT_ALPHA[self.surrogate])
+        if surrogate or alpha <= 0:
+            raise ValueError(
+                f'surrogate has alpha={alpha} and further options {sorted(surrogate)}, but it '
+                'takes a positive alpha and nothing else.'
+            )
+        self.tau = float(tau)
+        self.v_reset = None if v_reset is None else float(v_reset) * input_gain
+        self.decay_input = decay_input
+        self.detach_reset = detach_reset
+        self.alpha = alpha / input_gain
+        threshold = float(v_threshold) * input_gain
+        self.v_threshold = (
+            nn.Parameter(torch.tensor(threshold)) if learnable_threshold else threshold
+        )
+
+    def stream(self, x: Tensor, v: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Run on from the membrane potential `v` and hand the new one out.
+
+        Shape:
+            - x: ``[T, B, ...]`` with any T
+            - v: ``[B, ...]``; None is rest
+            - returns: spikes ``[T, B, ...]`` and the membrane potential ``[B, ...]`` to continue
+              from
+        """
+        return self._scan(x, v, True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.time_steps is None:
+            raise RuntimeError(
+                'LIF.time_steps was never set: build the layer inside a mmspike model, which hands '
+                'its time_steps to every neuron, or call mmspike.neurons.set_time_steps(module, T).'
+            )
+        return fold(self._scan(unfold(x, self.time_steps), None, False))
+
+    def _scan(self, x: Tensor, v: Tensor | None, with_state: bool):
+        threshold = self.v_threshold
+        return LIFScan.apply(
+            x,
+            v,
+            threshold.to(x.dtype) if isinstance(threshold, Tensor) else threshold,
+            self.tau,
+            self.v_reset,
+            self.decay_input,
+            self.detach_reset,
+            self.surrogate,
+            self.alpha,
+            with_state,
+        )
+
+    def extra_repr(self) -> str:
+        return (
+            f'time_steps={self.time_steps}, tau={self.tau}, v_threshold={float(self.v_threshold):.4g}, '
+            f'v_reset={self.v_reset}, decay_input={self.decay_input}, '
+            f'surrogate={self.surrogate}(alpha={self.alpha})'
+        )

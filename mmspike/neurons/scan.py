@@ -1,0 +1,78 @@
+"""The dynamics of `functional.lif` with a hand-written backward pass.
+
+Autograd through the plain loop keeps half a dozen tensors a step; this keeps the membrane potential
+alone and derives the spikes and the slope from it.
+"""
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from .functional import charge
+from .surrogate import SLOPES
+
+
+class LIFScan(torch.autograd.Function):
+    """`functional.lif` as one autograd node.
+
+    The arguments are those of `functional.lif`; returns the spikes, and with `with_state` also the
+    membrane potential after the last step.
+    """
+
+    @staticmethod
+    def forward(
+        ctx,
+        x: Tensor,
+        v: Tensor | None,
+        v_threshold: float | Tensor,
+        tau: float,
+        v_reset: float | None,
+        decay_input: bool,
+        detach_reset: bool,
+        surrogate: str,
+        alpha: float,
+        with_state: bool,
+    ):
+        ctx.set_materialize_grads(False)
+        ctx.options = tau, v_reset, decay_input, detach_reset, surrogate, alpha
+        potentials, spikes = torch.empty_like(x), torch.empty_like(x)
+        for t, current in enumerate(x):
+            if v is None:
+                u = (current / tau if decay_input else current) + (v_reset or 0)
+            else:
+                u = charge(current, v, tau, v_reset, decay_input)
+            fired = u >= v_threshold
+            potentials[t], spikes[t] = u, fired
+            if with_state or t < len(x) - 1:
+                v = u - v_threshold * fired if v_reset is None else u.masked_fill(fired, v_reset)
+        learnt = isinstance(v_threshold, Tensor)
+        ctx.v_threshold = None if learnt else v_threshold
+        ctx.save_for_backward(potentials, *([v_threshold] if learnt else []))
+        return (spikes, v) if with_state else spikes
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad_spikes: Tensor | None, grad_v: Tensor | None = None):
+        tau, v_reset, decay_input, detach_reset, surrogate, alpha = ctx.options
+        potentials, *learnt = ctx.saved_tensors
+        v_threshold = learnt[0] if learnt else ctx.v_threshold
+        _, needs_v, needs_threshold, *_ = ctx.needs_input_grad
+        if grad_spikes is None:
+            grad_spikes = torch.zeros_like(potentials)
+        grad_x = torch.empty_like(potentials)
+        grad_threshold = torch.zeros_like(v_threshold) if needs_threshold else None
+        for t in range(len(potentials) - 1, -1, -1):
+            u, grad_s = potentials[t], grad_spikes[t]
+            if grad_v is not None and not detach_reset:
+                grad_s = grad_s - grad_v * (v_threshold if v_reset is None else u - v_reset)
+            grad_u = through_spike = grad_s * SLOPES[surrogate](u - v_threshold, alpha)
+            if grad_v is not None:
+                fired = u >= v_threshold
+                grad_u = grad_u + (grad_v if v_reset is None else grad_v.masked_fill(fired, 0))
+            if needs_threshold:
+                grad_threshold = grad_threshold - through_spike.sum()
+                if grad_v is not None and v_reset is None:
+                    grad_threshold = grad_threshold - (grad_v * fired).sum()
+            grad_x[t] = grad_u / tau if decay_input else grad_u
+            grad_v = grad_u * (1 - 1 / tau)
+        return grad_x, grad_v if needs_v else None, grad_threshold, *(None,) * 7

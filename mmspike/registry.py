@@ -1,0 +1,20 @@
+"""The registries of mmspike, children of mmengine's roots under the scope ``mmspike``.
+
+mmengine imports this module by itself when a config says ``type='mmspike.X'``, whatever the
+config's default scope is, so such a config needs no ``custom_imports``.
+"""
+
+from mmengine.registry import DATASETS as MMENGINE_DATASETS
+from mmengine.registry import HOOKS as MMENGINE_HOOKS
+from mmengine.registry import MODELS as MMENGINE_MODELS
+from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
+from mmengine.registry import Registry
+
+MODELS = Registry('model', parent=MMENGINE_MODELS, scope='mmspike', locations=['mmspike.models'])
+DATASETS = Registry(
+    'dataset', parent=MMENGINE_DATASETS, scope='mmspike', locations=['mmspike.datasets']
+)
+TRANSFORMS = Registry(
+    'transform', parent=MMENGINE_TRANSFORMS, scope='mmspike', locations=['mmspike.datasets']
+)
+HOOKS = Registry('hook', parent=MMENGINE_HOOKS, scope='mmspike', locations=['mmspike.engine'])

@@ -1,0 +1,77 @@
+"""LoadImageFromFile: the stock image, or one sentence about the broken file."""
+
+import io
+
+import mmcv.transforms
+import numpy as np
+import pytest
+from PIL import Image
+
+from mmspike.datasets import LoadImageFromFile
+from mmspike.datasets.transforms import is_complete
+from mmspike.engine import UserError
+from mmspike.registry import TRANSFORMS
+
+
+def encode(kind, size=64, **options):
+    pixels = np.random.default_rng(0).integers(0, 255, (size, size, 3), np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def jpeg_with_thumbnail():
+    """A JPEG whose EXIF segment holds a small, complete JPEG."""
+    exif = b'Exif\x00\x00' + encode('jpeg', size=8)
+    segment = b'\xff\xe1' + (len(exif) + 2).to_bytes(2, 'big') + exif
+    plain = encode('jpeg')
+    return plain[:2] + segment + plain[2:]
+
+
+FILES = {
+    'jpeg': encode('jpeg'),
+    'progressive': encode('jpeg', progressive=True),
+    'thumbnail': jpeg_with_thumbnail(),
+    'png': encode('png'),
+}
+
+
+@pytest.mark.parametrize('name', FILES)
+def test_whole_files_load_as_in_mmcv(tmp_path, name):
+    path = tmp_path / 'image'
+    path.write_bytes(FILES[name])
+    ours = TRANSFORMS.build(dict(type='mmspike.LoadImageFromFile', to_float32=True))
+    stock = mmcv.transforms.LoadImageFromFile(to_float32=True)
+    ours, stock = (loader(dict(img_path=str(path))) for loader in (ours, stock))
+    assert ours.keys() == stock.keys() and np.array_equal(ours['img'], stock['img'])
+
+
+@pytest.mark.parametrize('share', [0.7, 0.99])
+@pytest.mark.parametrize('name', FILES)
+def test_cut_files_are_refused(tmp_path, name, share):
+    path = tmp_path / 'image'
+    path.write_bytes(FILES[name][: int(share * len(FILES[name]))])
+    with pytest.raises(UserError, match=f"'{path}' is truncated after"):
+        LoadImageFromFile()(dict(img_path=str(path)))
+
+
+@pytest.mark.parametrize(
+    'content, reason',
+    [(b'', 'is empty'), (b'no image at all', 'cannot be read'), (None, 'No such file')],
+)
+def test_other_broken_files(tmp_path, content, reason):
+    path = tmp_path / 'image'
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UserError, match=reason):
+        LoadImageFromFile()(dict(img_path=str(path)))
+
+
+def test_ignore_empty_keeps_its_meaning(tmp_path):
+    assert LoadImageFromFile(ignore_empty=True)(dict(img_path=str(tmp_path / 'none'))) is None
+
+
+def test_bytes_behind_the_end_do_no_harm():
+    """Phones append films to their pictures."""
+    assert is_complete(FILES['jpeg'] + b'film \xff\xda\xff\xc0 more film')
+    assert is_complete(FILES['png'] + bytes(100))

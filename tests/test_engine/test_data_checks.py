@@ -1,0 +1,82 @@
+"""The files a config names are looked for, whatever wraps the dataset."""
+
+import pytest
+from mmengine.config import Config
+from mmengine.dataset import BaseDataset, ConcatDataset, RepeatDataset
+
+from mmspike.engine import UserError
+from mmspike.engine.checks import check_data, check_images
+
+
+def config(root, **dataset):
+    inner = dict(type='X', data_root=str(root), **dataset)
+    wrapped = dict(type='RepeatDataset', dataset=dict(type='ConcatDataset', datasets=[inner]))
+    return Config(
+        dict(
+            train_dataloader=dict(dataset=wrapped),
+            val_dataloader=None,
+            test_evaluator=[dict(ann_file=f'{root}/test.json')],
+        )
+    )
+
+
+def test_annotation_file_under_wrappers(tmp_path):
+    settings = config(tmp_path, ann_file='a/train.json')
+    with pytest.raises(UserError, match=f"'{tmp_path}/a/train.json' is not there.*data_root="):
+        check_data(settings, ['train', 'val'])
+    (tmp_path / 'a').mkdir()
+    (tmp_path / 'a' / 'train.json').touch()
+    check_data(settings, ['train', 'val'])
+
+
+def test_folders(tmp_path):
+    with pytest.raises(UserError, match="Data folder '.*none' is not there"):
+        check_data(config(tmp_path / 'none', ann_file='x'), ['train'])
+    prefix = dict(img_path='images', seg_map_path='maps')
+    (tmp_path / 'images').mkdir()
+    with pytest.raises(UserError, match="Image folder '.*maps' is not there"):
+        check_data(config(tmp_path, data_prefix=prefix), ['train'])
+
+
+def test_evaluator_and_untouched_splits(tmp_path):
+    settings = config(tmp_path, ann_file='none')
+    with pytest.raises(UserError, match='Annotation file of the evaluator'):
+        check_data(settings, ['test'])
+    check_data(settings, ['val'])
+
+
+def test_remote_and_self_made_data_are_left_alone(tmp_path):
+    check_data(config('s3://bucket', ann_file='a', data_prefix=dict(img='b')), ['train'])
+    check_data(config(tmp_path / 'downloaded_later'), ['train'])
+
+
+class Listed(BaseDataset):
+    """Names two images."""
+
+    def load_data_list(self):
+        return [dict(img_path=f'{self.data_root}/{name}') for name in ('a.png', 'b.png')]
+
+
+@pytest.mark.parametrize(
+    'wrap',
+    [
+        lambda dataset: dataset,
+        lambda dataset: RepeatDataset(dataset, 3),
+        lambda dataset: ConcatDataset([dataset, dataset]),
+    ],
+)
+def test_images_of_built_datasets(tmp_path, wrap):
+    dataset = wrap(Listed(data_root=str(tmp_path)))
+    (tmp_path / 'a.png').write_bytes(b'x')
+    with pytest.raises(UserError, match=r"b\.png', which is not there \(1 of 2"):
+        check_images(dataset)
+    (tmp_path / 'b.png').touch()
+    with pytest.raises(UserError, match=r"b\.png' is empty \(0 bytes\)"):
+        check_images(dataset)
+    (tmp_path / 'b.png').write_bytes(b'x')
+    check_images(dataset)
+
+
+def test_missing_folder(tmp_path):
+    with pytest.raises(UserError, match='2 of 2 files are missing'):
+        check_images(Listed(data_root=str(tmp_path / 'none')))

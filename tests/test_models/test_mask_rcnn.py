@@ -1,0 +1,216 @@
+"""The spiking Mask R-CNN as a whole, built from the shipped configs."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from lively import enliven
+from mmengine.config import Config
+from mmengine.registry import MODELS, init_default_scope
+from torch import nn
+
+from mmspike.layers import (
+    RepConv,
+    SepConv,
+    SpikeConv2d,
+    SpikeConvTranspose2d,
+    SpikeLinear,
+    SpikeSelfAttention,
+)
+from mmspike.neurons import LIF
+
+pytest.importorskip('mmdet', reason='Mask R-CNN is a model of mmdet')
+from mmdet.structures import DetDataSample  # noqa: E402
+from mmdet.structures.mask import BitmapMasks  # noqa: E402
+from mmengine.structures import InstanceData  # noqa: E402
+
+CONFIGS = Path(__file__).parents[2] / 'configs'
+T, B = 2, 2
+
+
+def build(name='mask_rcnn_metaspike-tiny_t1_shapes', **options):
+    config = Config.fromfile(CONFIGS / f'{name}.py')
+    config.merge_from_dict(options)
+    init_default_scope('mmdet')
+    torch.manual_seed(0)
+    model = MODELS.build(config.model)
+    model.init_weights()
+    return model
+
+
+def tiny(time_steps=T, **options):
+    return enliven(build(**{'model.backbone.time_steps': time_steps, **options}))
+
+
+def batch(objects=(2, 1), size=(64, 96)):
+    """Images and ground truth; `objects` says how many each image holds."""
+    inputs, samples = [], []
+    for count in objects:
+        inputs.append(torch.randint(0, 256, (3, *size), dtype=torch.uint8))
+        corner = torch.rand(count, 2) * 30
+        masks = torch.zeros(count, *size).numpy().astype('uint8')
+        for i, (x, y) in enumerate(corner.int().tolist()):
+            masks[i, y : y + 24, x : x + 24] = 1
+        sample = DetDataSample(
+            metainfo=dict(
+                img_shape=size,
+                ori_shape=size,
+                pad_shape=size,
+                batch_input_shape=size,
+                scale_factor=(1.0, 1.0),
+                img_id=len(samples),
+            )
+        )
+        sample.gt_instances = InstanceData(
+            bboxes=torch.cat([corner, corner + 24], 1),
+            labels=torch.arange(count) % 3,
+            masks=BitmapMasks(masks, *size),
+        )
+        sample.ignored_instances = InstanceData(
+            bboxes=torch.zeros(0, 4), labels=torch.zeros(0).long(), masks=BitmapMasks([], *size)
+        )
+        samples.append(sample)
+    return dict(inputs=inputs, data_samples=samples)
+
+
+def losses(model, data):
+    data = model.data_preprocessor(data, training=True)
+    return model(**data, mode='loss')
+
+
+def predict(model, data):
+    with torch.no_grad():
+        return model.eval()(**model.data_preprocessor(data), mode='predict')
+
+
+@pytest.mark.parametrize(
+    ('name', 'millions'),
+    [
+        ('mask_rcnn_metaspike_coco', 34.9),
+        ('mask_rcnn_metaspike_t4_coco', 34.9),
+        ('mask_rcnn_metaspike-55m_t1_coco', 75.0),
+    ],
+)
+def test_parameters_of_the_paper(name, millions):
+    model = build(name)
+    assert round(sum(p.numel() for p in model.parameters()) / 1e6, 1) == millions
+
+
+@pytest.mark.parametrize('time_steps', [1, T])
+def test_forward_and_backward_reach_every_parameter(time_steps):
+    model = tiny(time_steps).train()
+    total = sum(
+        v
+        for k, vs in losses(model, batch()).items()
+        if 'loss' in k
+        for v in (vs if isinstance(vs, list) else [vs])
+    )
+    total.backward()
+    assert total.isfinite()
+    assert [n for n, p in model.named_parameters() if p.grad is None] == []
+
+
+def test_losses_with_images_without_objects():
+    for value in losses(tiny().train(), batch(objects=(0, 0))).values():
+        for part in value if isinstance(value, list) else [value]:
+            assert part.isfinite().all()
+
+
+@pytest.mark.parametrize('time_steps', [1, T])
+def test_predictions_are_one_an_image_whatever_t(time_steps):
+    results = predict(tiny(time_steps), batch())
+    assert len(results) == B
+    for result in results:
+        instances = result.pred_instances
+        assert instances.masks.shape == (len(instances.bboxes), 64, 96)
+
+
+def test_prediction_without_any_detection():
+    model = tiny(**{'model.test_cfg.rcnn.score_thr': 1.1})
+    for result in predict(model, batch()):
+        assert len(result.pred_instances.bboxes) == 0
+        assert result.pred_instances.masks.shape == (0, 64, 96)
+
+
+def test_every_weight_layer_but_the_first_sees_spikes_only():
+    model, binary = tiny(), {}
+    expected_real = {'backbone.downsamplings.0.conv'}
+
+    def look(name, x):
+        binary[name] = binary.get(name, True) and set(x.unique().tolist()) <= {0.0, 1.0}
+
+    for name, module in model.named_modules():
+        if isinstance(module, (SpikeConv2d, SpikeConvTranspose2d, SpikeLinear)):
+            module.neuron.register_forward_hook(lambda _, __, out, name=name: look(name, out))
+        elif isinstance(module, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
+            module.register_forward_pre_hook(lambda _, args, name=name: look(name, args[0]))
+        # No neuron separates these from the convolution before: to a chip they are one layer.
+        if isinstance(module, RepConv):
+            expected_real |= {f'{name}.depthwise', f'{name}.pointwise2'}
+        elif isinstance(module, SepConv):
+            expected_real |= {f'{name}.pointwise2'}
+    predict(model, batch())
+    layers = {
+        n
+        for n, m in model.named_modules()
+        if isinstance(getattr(m, 'weight', None), nn.Parameter)
+        and not isinstance(m, nn.modules.batchnorm._BatchNorm)
+    }
+    assert binary.keys() == layers, 'a weight layer was never run'
+    assert {name for name, spikes in binary.items() if not spikes} == expected_real
+
+
+def test_time_steps_and_neuron_are_written_once():
+    model = tiny(3)
+    told = {m.time_steps for m in model.modules() if hasattr(m, 'time_steps')}
+    assert told == {3}
+    twin = tiny(**{'model.backbone.neuron.type': 'ReLU'})
+    assert not any(isinstance(m, LIF) for m in twin.modules())
+    assert twin.state_dict().keys() == model.state_dict().keys()
+
+
+def test_reduced_backbone_leaves_one_step_to_the_rest():
+    model = tiny(**{'model.backbone.time_reduction': 'mean'})
+    assert model.rpn_head.time_steps == 1
+    assert model.backbone.stages[4][0].token_mixer.neuron.time_steps == T
+    assert len(predict(model, batch())) == B
+
+
+def test_real_strides_are_those_that_anchors_and_roi_extractors_are_told():
+    """Move one bright pixel by a candidate stride; a level of that stride moves by one cell."""
+    model = tiny(1).eval()
+    size = 512
+    told = model.rpn_head.prior_generator.strides
+    assert [s[0] for s in told[:4]] == model.roi_head.bbox_roi_extractor.featmap_strides
+    assert [s[0] for s in told[:4]] == model.roi_head.mask_roi_extractor.featmap_strides
+    with torch.no_grad():
+        for level, feature in enumerate(model.extract_feat(torch.rand(1, 3, size, size))):
+            assert size / feature.shape[-1] == told[level][0]
+            # The size alone could lie: where a change in the image is felt must agree too.
+            assert centre_of_influence(model, size, level) == pytest.approx(
+                size * 0.75, abs=told[level][0]
+            )
+
+
+def centre_of_influence(model, size, level):
+    """Where, in image pixels, a level feels a patch around 3/4 of the width, by gradients."""
+    model = model.double()
+    for m in model.modules():
+        if isinstance(m, LIF):
+            m.alpha = 0.5  # A wide slope: every path carries some gradient.
+        elif isinstance(m, SpikeSelfAttention):
+            nn.init.zeros_(m.proj.norm3.weight)  # Attention sees the whole image.
+    image = torch.rand(1, 3, size, size, dtype=torch.float64, requires_grad=True)
+    with torch.enable_grad():
+        feature = model.extract_feat(image)[level]
+        stride = size / feature.shape[-1]
+        cell = int(size * 0.75 / stride)
+        (grad,) = torch.autograd.grad(feature[..., cell].pow(2).sum(), image)
+    weight = grad.abs().sum((0, 1, 2))
+    return float((weight * (torch.arange(size) + 0.5)).sum() / weight.sum())
+
+
+def test_a_t1_checkpoint_fits_t4():
+    weights = tiny(1).state_dict()
+    result = tiny(4).load_state_dict(weights, strict=True)
+    assert not result.missing_keys

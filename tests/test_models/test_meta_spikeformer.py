@@ -1,0 +1,203 @@
+"""The backbone: counts, shapes, time, options and bad input."""
+
+import pytest
+import torch
+from lively import enliven
+from mmengine.model import BaseModule
+from mmengine.registry import MODELS
+from torch import nn
+
+from mmspike.models.backbones import MetaSpikeFormer
+from mmspike.neurons import LIF
+
+T, B = 2, 2
+TINY = dict(dims=(4, 8, 16, 16, 24), depths=(1, 1, 1, 1, 1), heads=4)
+
+
+def tiny(**options):
+    torch.manual_seed(0)
+    return enliven(MetaSpikeFormer(**{'arch': TINY, 'time_steps': T, **options}))
+
+
+@pytest.mark.parametrize(
+    ('arch', 'parameters'), [('15m', 15_112_208), ('31m', 31_333_864), ('55m', 55_350_248)]
+)
+def test_parameters_with_the_1000_class_head(arch, parameters):
+    model = MetaSpikeFormer(arch)
+    head = nn.Linear(model.out_channels[-1], 1000)
+    assert sum(p.numel() for m in (model, head) for p in m.parameters()) == parameters
+
+
+def test_the_model_of_these_tests_fires():
+    model, rates = tiny().eval(), []
+    for module in model.modules():
+        if isinstance(module, LIF):
+            module.register_forward_hook(lambda _, __, out: rates.append(out.mean().item()))
+    model(torch.randn(B, 3, 32, 32))
+    assert 0.02 < min(rates)
+    assert max(rates) < 0.98
+
+
+@pytest.mark.parametrize('size', [(32, 32), (65, 97), (33, 31), (16, 1), (1, 1)])
+def test_outputs_have_the_strides_and_channels_they_tell(size):
+    model = tiny().eval()
+    outs = model(torch.randn(B, 3, *size))
+    assert model.out_strides == (2, 4, 8, 16, 16)
+    for out, channels, stride in zip(outs, model.out_channels, model.out_strides, strict=True):
+        assert out.shape == (T * B, channels, -(-size[0] // stride), -(-size[1] // stride))
+
+
+def test_out_indices_select_in_their_order():
+    x = torch.randn(B, 3, 32, 32)
+    everything = tiny().eval()(x)
+    model = tiny(out_indices=(3, 1)).eval()
+    assert model.out_strides == (16, 4)
+    assert model.out_channels == (16, 8)
+    for out, i in zip(model(x), (3, 1), strict=True):
+        assert torch.equal(out, everything[i])
+
+
+def test_outputs_are_the_sums_that_leave_the_last_blocks():
+    model = tiny().eval()
+    sums = []
+    for stage in model.stages:
+        stage[-1].register_forward_hook(lambda _, __, out: sums.append(out))
+    for out, expected in zip(model(torch.randn(B, 3, 32, 32)), sums, strict=True):
+        assert torch.equal(out, expected)
+        assert (out < 0).any()
+        assert not torch.equal(out, out.round())
+
+
+def test_a_constant_sequence_equals_the_still_image():
+    x = torch.randn(B, 3, 32, 32)
+    model = tiny().double().eval()
+    still = model(x.double())
+    sequence = model(x.double().unsqueeze(1).expand(B, T, 3, 32, 32))
+    for a, b in zip(still, sequence, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_samples_are_independent_and_time_is_not():
+    model = tiny().eval()
+    x = torch.randn(B, T, 3, 32, 32)
+    out = model(x)[-1].unflatten(0, (T, B))
+    alone = model(x[1:])[-1].unflatten(0, (T, 1))
+    torch.testing.assert_close(out[:, 1:], alone)
+    swapped = model(x.flip(1))[-1].unflatten(0, (T, B))
+    assert not torch.allclose(out.mean(0), swapped.mean(0)), 'the order of frames must matter'
+
+
+def test_time_reduction_averages_over_time():
+    x = torch.randn(B, 3, 32, 32)
+    model = tiny(time_reduction='mean').eval()
+    assert model.out_time_steps == 1
+    for reduced, full in zip(model(x), tiny().eval()(x), strict=True):
+        torch.testing.assert_close(reduced, (full[:B] + full[B:]) / 2)
+
+
+def test_a_still_image_is_encoded_once():
+    model = tiny()
+    batches = []
+    model.downsamplings[0].conv.register_forward_hook(
+        lambda _, args, __: batches.append(len(args[0]))
+    )
+    model(torch.randn(B, 3, 32, 32))
+    assert batches == [B]
+
+
+def test_every_neuron_gets_the_time_steps_and_the_config():
+    model = tiny(time_steps=5, neuron=dict(type='mmspike.LIF', tau=3.0))
+    neurons = [m for m in model.modules() if isinstance(m, LIF)]
+    assert {n.time_steps for n in neurons} == {5}
+    assert {n.tau for n in neurons} == {3.0}
+
+
+def test_relu_gives_the_ann_twin_with_the_same_parameters():
+    twin = tiny(neuron=dict(type='ReLU'))
+    assert not any(isinstance(m, LIF) for m in twin.modules())
+    assert twin.state_dict().keys() == tiny().state_dict().keys()
+    assert all(out.isfinite().all() for out in twin(torch.randn(B, 3, 32, 32)))
+
+
+def train_once(model, x):
+    model.train()
+    sum(out.pow(2).mean() for out in model(x)).backward()
+    return {n: p.grad for n, p in model.named_parameters()}, model.state_dict()
+
+
+def test_checkpointing_changes_neither_gradients_nor_statistics():
+    x = torch.randn(B, 3, 32, 32)
+    plain, cheap = tiny().double(), tiny(with_cp=True).double()
+    grads, state = train_once(plain, x.double())
+    cheap_grads, cheap_state = train_once(cheap, x.double())
+    for name, grad in grads.items():
+        torch.testing.assert_close(cheap_grads[name], grad, rtol=1e-9, atol=1e-12)
+    for name, value in state.items():
+        if 'running' in name:
+            torch.testing.assert_close(cheap_state[name], value, rtol=1e-9, atol=1e-12)
+    assert all(m.momentum == 0.1 for m in cheap.modules() if isinstance(m, nn.BatchNorm2d))
+
+
+def test_frozen_stages_get_no_gradient_and_keep_their_statistics():
+    model = tiny(frozen_stages=1)
+    before = {n: b.clone() for n, b in model.named_buffers()}
+    grads, _ = train_once(model, torch.randn(B, 3, 32, 32))
+    for name, grad in grads.items():
+        index = int(name.split('.')[1])
+        assert (grad is None) == (index <= 1), name
+    for name, buffer in model.named_buffers():
+        if 'running_mean' in name:
+            assert torch.equal(buffer, before[name]) == (int(name.split('.')[1]) <= 1), name
+
+
+def test_norm_eval_keeps_norms_in_evaluation():
+    model = tiny(norm_eval=True).train()
+    assert model.training
+    assert not any(m.training for m in model.modules() if isinstance(m, nn.BatchNorm2d))
+
+
+def test_norms_follow_their_config():
+    model = tiny(norm_cfg=dict(type='SyncBN'))
+    assert not any(type(m) is nn.BatchNorm2d for m in model.modules())
+
+
+def test_built_from_a_config():
+    model = MODELS.build(dict(type='mmspike.MetaSpikeFormer', arch=TINY))
+    assert isinstance(model, BaseModule)
+    assert model.time_steps == 1
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (dict(arch='16m'), "arch is '16m', but it must be one of 15m, 31m, 55m"),
+        (dict(arch=dict(dims=(1, 2))), 'exactly the keys dims, depths and heads'),
+        (dict(arch=dict(TINY, dims=(4, 8, 16, 16))), 'must be 5 positive integers'),
+        (dict(arch=dict(TINY, depths=(1, 1, 1, 1, 0))), 'must be 5 positive integers'),
+        (dict(arch=dict(TINY, heads=5)), 'must be multiples of heads \\(5\\)'),
+        (dict(arch=dict(TINY, heads=0)), 'heads is 0'),
+        (dict(time_steps=0), 'time_steps is 0'),
+        (dict(time_steps=-2), 'time_steps is -2'),
+        (dict(time_steps=1.0), 'time_steps is 1.0'),
+        (dict(out_indices=(0, 5)), 'must name outputs from 0 to 4'),
+        (dict(out_indices=()), 'must name outputs from 0 to 4'),
+        (dict(time_reduction='sum'), "time_reduction is 'sum'"),
+        (dict(frozen_stages=5), 'frozen_stages is 5'),
+    ],
+)
+def test_bad_options(options, message):
+    with pytest.raises(ValueError, match=message):
+        tiny(**options)
+
+
+@pytest.mark.parametrize(
+    ('shape', 'message'),
+    [
+        ((B, 1, 32, 32), 'with C = 3 channels'),
+        ((3, 32, 32), 'must be \\[B, C, H, W\\]'),
+        ((B, 3, 3, 32, 32), 'a sequence of 3 frames, but time_steps of the backbone is 2'),
+    ],
+)
+def test_bad_input(shape, message):
+    with pytest.raises(ValueError, match=message):
+        tiny()(torch.randn(shape))

@@ -1,0 +1,90 @@
+"""Converted released checkpoints, against what the released classifier computes."""
+
+import numpy as np
+import pytest
+import torch
+from mmengine.runner.checkpoint import load_checkpoint
+from torch import nn
+
+from mmspike.engine.convert import convert_checkpoint, convert_name
+from mmspike.models.backbones import MetaSpikeFormer
+from mmspike.neurons import LIF, mean_over_time
+from released import golden, golden_images, released_checkpoint
+
+
+@pytest.fixture(scope='module')
+def converted(tmp_path_factory):
+    """The 15M checkpoint, released and converted, as files."""
+    folder = tmp_path_factory.mktemp('released')
+    torch.save(released_checkpoint('15m'), folder / 'released.pth')
+    convert_checkpoint(folder / 'released.pth', folder / 'converted.pth')
+    return folder / 'converted.pth'
+
+
+class Classifier(nn.Module):
+    """Mean over H and W of the membrane potentials, LIF, linear, mean over T."""
+
+    def __init__(self, checkpoint, time_steps):
+        super().__init__()
+        self.backbone = MetaSpikeFormer(
+            '15m',
+            time_steps=time_steps,
+            init_cfg=dict(type='Pretrained', checkpoint=str(checkpoint), prefix='backbone.'),
+        ).double()
+        self.backbone.init_weights()
+        weights = torch.load(checkpoint)['state_dict']
+        self.neuron = LIF(time_steps)
+        self.weight, self.bias = weights['head.fc.weight'], weights['head.fc.bias']
+        self.time_steps = time_steps
+
+    def forward(self, x):
+        outs = self.backbone(x)
+        spikes = self.neuron(outs[-1].mean((-1, -2)))
+        logits = nn.functional.linear(spikes, self.weight, self.bias)
+        return outs, mean_over_time(logits, self.time_steps)
+
+
+@pytest.mark.parametrize('time_steps', [1, 4])
+def test_15m_reproduces_the_released_numbers(converted, time_steps):
+    expected = golden(time_steps)
+    model = Classifier(converted, time_steps).eval()
+    rates = []
+    for module in model.modules():
+        if isinstance(module, LIF):
+            module.register_forward_hook(lambda _, __, out: rates.append(out.mean().item()))
+    with torch.no_grad():
+        outs, logits = model(golden_images())
+    for name, out in zip(('1a', '1b', '2', '3', '4'), outs, strict=True):
+        out = out.unflatten(0, (time_steps, 2)).numpy()
+        np.testing.assert_allclose(out.mean((-1, -2)), expected[f'stage{name}'], atol=1e-9, rtol=0)
+        np.testing.assert_allclose(
+            out[:, :, :8, :4, :4], expected[f'stage{name}_corner'], atol=1e-9, rtol=0
+        )
+    np.testing.assert_allclose(logits.numpy(), expected['logits'], atol=1e-9, rtol=0)
+    # The golden rates are listed in the order in which the neurons fire.
+    np.testing.assert_allclose(rates, expected['firing_rates'], atol=1e-9, rtol=0)
+
+
+@pytest.mark.parametrize('size', ['15m', '31m', '55m'])
+def test_every_weight_finds_its_place(size, tmp_path):
+    released = released_checkpoint(size, distilled=size == '55m')
+    torch.save(released, tmp_path / 'released.pth')
+    convert_checkpoint(tmp_path / 'released.pth', tmp_path / 'converted.pth')
+    backbone = MetaSpikeFormer(size)
+    load_checkpoint(nn.ModuleDict({'backbone': backbone}), str(tmp_path / 'converted.pth'))
+    weights = torch.load(tmp_path / 'converted.pth')['state_dict']
+    own = {f'backbone.{name}' for name in backbone.state_dict()}
+    heads = {'head.fc.weight', 'head.fc.bias'}
+    if size == '55m':
+        heads |= {'head.fc_kd.weight', 'head.fc_kd.bias'}
+    assert weights.keys() == own | heads
+    assert len(weights) == len(released['model'])
+    backbone.load_state_dict({k[9:]: v for k, v in weights.items() if k in own}, strict=True)
+
+
+@pytest.mark.parametrize(
+    'name', ['backbone.stages.0.0.norm', 'layer1.0.conv1.weight', 'head_dist.b']
+)
+def test_foreign_name(name):
+    with pytest.raises(ValueError, match='is not a parameter of a released Meta-SpikeFormer'):
+        convert_name(name)

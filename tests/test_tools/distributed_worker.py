@@ -1,0 +1,13 @@
+"""One process of test_distributed: train, then save what this rank holds."""
+
+import sys
+from pathlib import Path
+
+import torch
+
+from mmspike.engine import cli
+
+if __name__ == '__main__':
+    folder, *argv = sys.argv[1:]
+    runner = cli.train(argv)
+    torch.save(runner.model.module.state_dict(), Path(folder) / f'rank{runner.rank}.pth')

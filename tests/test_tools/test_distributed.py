@@ -1,0 +1,73 @@
+"""Two CPU processes train the same weights and score as one process does."""
+
+import pickle
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+
+from mmspike.engine import cli, load_checkpoint_file
+
+from .conftest import CONFIG, ROOT, arguments
+
+OURS = ROOT / 'configs' / 'mask_rcnn_metaspike-tiny_t1_shapes.py'
+
+
+def test_ranks_hold_the_same_weights(shapes, tmp_path, environment):
+    training = [
+        'train_cfg.val_begin=9',  # No validation: training ends before.
+        'custom_hooks=[]',  # The launcher must see to synchronous buffers by itself.
+        'train_cfg.max_epochs=1',
+        'train_dataloader.batch_size=2',
+    ]
+    argv = arguments(shapes, tmp_path, *training, config=OURS, flags=['--launcher', 'pytorch'])
+    worker = Path(__file__).with_name('distributed_worker.py')
+    launcher = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2']
+    subprocess.run(
+        [*launcher, str(worker), str(tmp_path), *argv], env=environment, check=True, timeout=200
+    )
+    first, second = (torch.load(tmp_path / f'rank{rank}.pth') for rank in range(2))
+    assert first.keys() == second.keys()
+    different = [name for name in first if not torch.equal(first[name], second[name])]
+    assert not different
+    # Each rank must have seen data of its own, or equal weights would prove nothing.
+    saved = load_checkpoint_file(tmp_path / 'epoch_1.pth')
+    assert saved['meta']['iter'] == 2  # ceil(6 images / 2 ranks / batches of 2)
+
+
+def test_two_processes_score_as_one(shapes, trained, tmp_path, environment):
+    flags = ['--out', str(tmp_path / 'one.pkl')]
+    metrics = cli.test(
+        [str(CONFIG), str(trained), *arguments(shapes, tmp_path / 'one', flags=flags)]
+    )
+    assert metrics['coco/bbox_mAP_50'] > 0
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        port = str(free.getsockname()[1])
+    flags = ['--out', str(tmp_path / 'two.pkl')]
+    done = subprocess.run(
+        [
+            'bash',
+            str(ROOT / 'tools' / 'dist_test.sh'),
+            str(CONFIG),
+            str(trained),
+            '2',
+            *arguments(shapes, tmp_path / 'two', flags=flags),
+        ],
+        env={**environment, 'PORT': port},
+        check=True,
+        timeout=120,
+        capture_output=True,
+        text=True,
+    )
+    for name, value in metrics.items():
+        assert f'{name}: {value:.4f}' in done.stdout
+    one, two = (pickle.loads((tmp_path / f'{name}.pkl').read_bytes()) for name in ('one', 'two'))
+    assert [sample['img_id'] for sample in one] == [sample['img_id'] for sample in two]
+    for mine, other in zip(one, two, strict=True):
+        mine, other = mine['pred_instances'], other['pred_instances']
+        assert torch.equal(mine['scores'], other['scores'])
+        assert torch.equal(mine['bboxes'], other['bboxes'])
+        assert mine['masks'] == other['masks']

@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# Set up mmspike, then run its demo; arguments go to tools/demo.py.
+set -euo pipefail
+root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
+
+for python in python3 python3.13 python3.12 python3.11 python3.10; do
+    "$python" -c 'import sys, ensurepip; sys.exit(sys.version_info < (3, 10))' 2>/dev/null && break
+    python=python3
+done
+command -v "$python" >/dev/null || { echo 'error: mmspike needs Python 3.10 or newer.' >&2; exit 1; }
+
+"$python" "$root/tools/setup_env.py"
+exec "$root/.venv/bin/python" "$root/tools/demo.py" "$@"

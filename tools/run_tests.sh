@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# Set up mmspike, then run its tests; arguments go to pytest.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+for python in python3 python3.13 python3.12 python3.11 python3.10; do
+    "$python" -c 'import sys, ensurepip; sys.exit(sys.version_info < (3, 10))' 2>/dev/null && break
+    python=python3
+done
+command -v "$python" >/dev/null || { echo 'error: mmspike needs Python 3.10 or newer.' >&2; exit 1; }
+
+"$python" tools/setup_env.py --tests
+exec .venv/bin/python -m pytest tests "$@"

@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# Usage: [GPUS=8] [GPUS_PER_NODE=8] [CPUS_PER_TASK=5] [SRUN_ARGS=...] \
+#     tools/slurm_test.sh PARTITION JOB_NAME CONFIG CHECKPOINT [option of tools/test.py ...]
+set -euo pipefail
+partition=${1:?partition}
+job_name=${2:?job name}
+config=${3:?config file}
+checkpoint=${4:?checkpoint file}
+gpus=${GPUS:-8}
+gpus_per_node=${GPUS_PER_NODE:-$((gpus < 8 ? gpus : 8))}
+
+# shellcheck disable=SC2086  # SRUN_ARGS is a list of options
+exec srun --partition="$partition" --job-name="$job_name" --gres="gpu:$gpus_per_node" \
+    --ntasks="$gpus" --ntasks-per-node="$gpus_per_node" \
+    --cpus-per-task="${CPUS_PER_TASK:-5}" --kill-on-bad-exit=1 ${SRUN_ARGS:-} \
+    python -u "$(dirname "$0")/test.py" "$config" "$checkpoint" --launcher slurm "${@:5}"
