@@ -1,6 +1,6 @@
 r"""A small spiking Mask R-CNN on the nuclei of the 2018 Data Science Bowl, from scratch on the CPU.
 
-Paper: none. Ours: see docs/results.md. The spiking model and, with the second command, its ANN twin:
+Paper: none. Ours: docs/results.md. The spiking model, and with the second command its ANN twin:
 
     tools/train.py configs/mask_rcnn_metaspike-tiny_t1_nuclei.py --cfg-options data_root=FOLDER
     tools/train.py configs/mask_rcnn_metaspike-tiny_t1_nuclei.py --cfg-options data_root=FOLDER \

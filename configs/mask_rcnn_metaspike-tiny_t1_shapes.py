@@ -1,4 +1,9 @@
-"""A small spiking Mask R-CNN on generated shapes, from scratch on the CPU: what tools/demo.sh runs."""
+"""A small spiking Mask R-CNN on generated shapes, from scratch on the CPU: the README's demo.
+
+Paper: none. Ours: see docs/results.md.
+
+    bash tools/demo.sh
+"""
 
 _base_ = ['mask_rcnn_metaspike_coco.py']
 
@@ -81,6 +86,8 @@ train_cfg = dict(max_epochs=max_epochs, val_interval=4)
 optim_wrapper = dict(optimizer=dict(lr=1e-3))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.1, by_epoch=False, begin=0, end=50),
-    dict(type='CosineAnnealingLR', begin=0, end=max_epochs, by_epoch=True, convert_to_iter_based=True),
+    dict(
+        type='CosineAnnealingLR', begin=0, end=max_epochs, by_epoch=True, convert_to_iter_based=True
+    ),
 ]
 auto_scale_lr = dict(base_batch_size=8)

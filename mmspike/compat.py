@@ -19,7 +19,7 @@ _library: torch.library.Library | None = None  # The declarations live as long a
 
 
 def make_torchvision_importable() -> bool:
-    """Declare torchvision's operators if its compiled part does not load; tell whether it was so."""
+    """Declare torchvision's operators if its compiled part does not load; tell if it was so."""
     global _library
     spec = find_spec('torchvision')
     if spec is None or _library is not None or hasattr(torch.ops.torchvision, 'nms'):

@@ -10,10 +10,10 @@ from mmspike.engine.pictures import draw_detections
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = ROOT / 'configs' / 'mask_rcnn_metaspike-tiny_t1_shapes.py'
-NEXT = """What to do next:
-  your own data:   copy {config}, set data_root, metainfo and num_classes; README.md says how
-  COCO:            python tools/train.py configs/mask_rcnn_metaspike_coco.py --cfg-options data_root=data/coco/
-  a bigger model:  the same command with configs/mask_rcnn_metaspike-55m_t1_coco.py, on GPUs"""
+NEXT = """What to do next, after `source .venv/bin/activate`:
+  your own data:   copy {config}; README.md says what to set
+  COCO:            python tools/train.py configs/mask_rcnn_metaspike_coco.py
+  a bigger model:  python tools/train.py configs/mask_rcnn_metaspike-55m_t1_coco.py, on GPUs"""
 
 
 def main() -> None:

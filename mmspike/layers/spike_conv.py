@@ -1,8 +1,8 @@
 """Weight layers with a neuron before them: what they multiply is 0 or 1.
 
 Chosen with the switch that OpenMMLab has already,
-``conv_cfg=dict(type='mmspike.SpikeConv2d'), act_cfg=None``, they make a stock neck or head spike with
-its own weight names and initialization.
+``conv_cfg=dict(type='mmspike.SpikeConv2d'), act_cfg=None``, they make a stock neck or head spike
+with its own weight names and initialization.
 """
 
 from torch import Tensor, nn

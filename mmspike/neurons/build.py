@@ -12,7 +12,8 @@ from mmspike.registry import MODELS
 from .lif import LIF
 from .timefold import check_time_steps
 
-_default: ContextVar[dict] = ContextVar('default neuron', default={'type': 'mmspike.LIF'})
+_RELEASED = {'type': 'mmspike.LIF'}
+_default: ContextVar[dict | None] = ContextVar('default neuron', default=None)
 
 
 @contextmanager
@@ -21,7 +22,7 @@ def default_neuron(cfg: dict | None) -> Iterator[None]:
 
     A model wraps the building of its parts in this, so that the neuron is written once.
     """
-    token = _default.set(dict(cfg or _default.get()))
+    token = _default.set(cfg or _default.get())
     try:
         yield
     finally:
@@ -36,7 +37,7 @@ def build_neuron(cfg: dict | None = None, **overrides: object) -> nn.Module:
             are left out for a type that does not take them: a ReLU has no threshold.
         overrides: Options that override the config's, likewise.
     """
-    cfg = {**(cfg or _default.get()), **overrides}
+    cfg = {**(cfg or _default.get() or _RELEASED), **overrides}
     cls = MODELS.get(cfg['type'])
     if cls is not None:
         of_lif, accepted = (inspect.signature(c).parameters for c in (LIF, cls))

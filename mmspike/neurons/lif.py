@@ -100,8 +100,9 @@ class LIF(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.time_steps is None:
             raise RuntimeError(
-                'LIF.time_steps was never set: build the layer inside a mmspike model, which hands '
-                'its time_steps to every neuron, or call mmspike.neurons.set_time_steps(module, T).'
+                'LIF.time_steps was never set: build the layer inside a mmspike model, which '
+                'hands its time_steps to every neuron, or call '
+                'mmspike.neurons.set_time_steps(module, T).'
             )
         return fold(self._scan(unfold(x, self.time_steps), None, False))
 
@@ -122,7 +123,7 @@ class LIF(nn.Module):
 
     def extra_repr(self) -> str:
         return (
-            f'time_steps={self.time_steps}, tau={self.tau}, v_threshold={float(self.v_threshold):.4g}, '
-            f'v_reset={self.v_reset}, decay_input={self.decay_input}, '
-            f'surrogate={self.surrogate}(alpha={self.alpha})'
+            f'time_steps={self.time_steps}, tau={self.tau}, '
+            f'v_threshold={float(self.v_threshold):.4g}, v_reset={self.v_reset}, '
+            f'decay_input={self.decay_input}, surrogate={self.surrogate}(alpha={self.alpha})'
         )

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 from mmengine.runner.checkpoint import load_checkpoint
+from released import golden, golden_images, released_checkpoint
 from torch import nn
 
 from mmspike.engine.convert import convert_checkpoint, convert_name
 from mmspike.models.backbones import MetaSpikeFormer
 from mmspike.neurons import LIF, mean_over_time
-from released import golden, golden_images, released_checkpoint
 
 
 @pytest.fixture(scope='module')

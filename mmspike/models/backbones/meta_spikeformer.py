@@ -227,8 +227,7 @@ class MetaSpikeFormer(BaseModule):
             for block in stage:
                 x = self._run(block, x)
             if i in self.out_indices:
-                reduced = mean_over_time(x, self.time_steps) if self.time_reduction else x
-                outs[i] = reduced
+                outs[i] = mean_over_time(x, self.time_steps) if self.time_reduction else x
             if i == max(self.out_indices):
                 break
         return tuple(outs[i] for i in self.out_indices)
@@ -238,15 +237,16 @@ class MetaSpikeFormer(BaseModule):
         if x.dim() not in (4, 5) or x.shape[-3] != self.in_channels:
             raise ValueError(
                 f'the input has shape {tuple(x.shape)}, but it must be [B, C, H, W] or '
-                f'[B, T, C, H, W] with C = {self.in_channels} channels (in_channels of the backbone).'
+                f'[B, T, C, H, W] with C = {self.in_channels} channels, the in_channels of the '
+                'backbone.'
             )
         if x.dim() == 4:
             # A still image is the same at every step: encode it once.
             return repeat_time(self.downsamplings[0](x), self.time_steps)
         if x.shape[1] != self.time_steps:
             raise ValueError(
-                f'the input is a sequence of {x.shape[1]} frames, but time_steps of the backbone is '
-                f'{self.time_steps}: set it to the length of the sequences.'
+                f'the input is a sequence of {x.shape[1]} frames, but time_steps of the backbone '
+                f'is {self.time_steps}: set it to the length of the sequences.'
             )
         return self.downsamplings[0](fold_sequence(x))
 
