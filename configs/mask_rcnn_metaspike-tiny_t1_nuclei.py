@@ -17,9 +17,7 @@ model = dict(
     train_cfg=dict(
         rpn_proposal=dict(nms_pre=1000, max_per_img=500), rcnn=dict(sampler=dict(num=128))
     ),
-    test_cfg=dict(
-        rpn=dict(nms_pre=2000, max_per_img=1000), rcnn=dict(max_per_img=200)
-    ),
+    test_cfg=dict(rpn=dict(nms_pre=2000, max_per_img=1000), rcnn=dict(max_per_img=200)),
 )
 
 train_pipeline = [

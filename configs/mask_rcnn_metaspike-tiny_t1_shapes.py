@@ -25,11 +25,11 @@ model = dict(
     ),
     roi_head=dict(
         bbox_roi_extractor=dict(
-            roi_layer=dict(sampling_ratio=2), out_channels=neck_channels, finest_scale=28
+            roi_layer=dict(sampling_ratio=1), out_channels=neck_channels, finest_scale=28
         ),
         bbox_head=dict(in_channels=neck_channels, fc_out_channels=256, num_classes=3),
         mask_roi_extractor=dict(
-            roi_layer=dict(sampling_ratio=2), out_channels=neck_channels, finest_scale=28
+            roi_layer=dict(sampling_ratio=1), out_channels=neck_channels, finest_scale=28
         ),
         mask_head=dict(
             num_convs=2, in_channels=neck_channels, conv_out_channels=neck_channels, num_classes=3

@@ -5,6 +5,7 @@ import importlib.util
 import json
 import subprocess
 import sys
+import time
 import zipfile
 from pathlib import Path
 
@@ -55,6 +56,14 @@ def answer_pip(setup, monkeypatch, answer):
 
     monkeypatch.setattr(setup, 'try_pip', fake)
     return asked
+
+
+def wait_for(condition, seconds: float = 10):
+    """Wait until a condition holds, and fail when it does not in time."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, 'waited in vain'
+        time.sleep(0.05)
 
 
 NO_MATCH = 'ERROR: No matching distribution found for torch==2.13.0+cpu\n'
@@ -232,6 +241,33 @@ class TestErrors:
         ast.parse(SCRIPT.read_text(), feature_version=(3, 7))
 
 
+class TestCommands:
+    def test_exit_code_and_output(self, checkout):
+        assert checkout.run(['sh', '-c', 'echo out; echo err >&2; exit 3']) == (3, 'out\nerr\n')
+        assert 'out\nerr\n' in checkout.log.read_text()
+
+    def test_command_ends_with_a_killed_set_up(self, checkout, tmp_path):
+        beats = tmp_path / 'beats'
+        # A grandchild that holds on, as a compiler under pip does.
+        loop = f'while :; do echo >> "{beats}"; sleep 0.05; done'
+        command = ['sh', '-c', f"sh -c '{loop}'; true"]
+        code = (
+            f'import sys; sys.path.insert(0, {str(SCRIPT.parent)!r}); import setup_env, pathlib\n'
+            f'setup_env.Setup(pathlib.Path({str(checkout.root)!r})).run({command!r})'
+        )
+        started = subprocess.Popen([sys.executable, '-B', '-c', code])
+        wait_for(lambda: beats.is_file() and beats.stat().st_size > 3)
+        started.kill()
+        started.wait()
+
+        def still() -> bool:
+            before = beats.stat().st_size
+            time.sleep(0.5)
+            return beats.stat().st_size == before
+
+        wait_for(still)
+
+
 class TestHalfMade:
     def test_cut_off_packages_are_forgotten(self, env_script, checkout):
         whole = checkout.site / 'whole-1.0.dist-info'
@@ -272,15 +308,6 @@ class TestHalfMade:
     def test_torn_marker_counts_as_none(self, env_script, checkout):
         (checkout.venv / env_script.MARKER).write_text('{"requirements": ')
         assert env_script.read_marker(checkout) == {}
-
-
-class TestTorchvision:
-    def test_missing_declarations_are_added_once(self, env_script, tmp_path):
-        path = tmp_path / 'extension.py'
-        path.write_text('import torch\n')
-        env_script.declare_torchvision_ops(path)
-        env_script.declare_torchvision_ops(path)
-        assert path.read_text() == 'import torch\n' + env_script.TORCHVISION_OPS
 
 
 def test_every_direct_requirement_is_pinned():

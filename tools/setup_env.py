@@ -46,16 +46,11 @@ QUICK_CHECK = (
     'assert u.find_spec("mmspike"), "mmspike is not installed"\n'
     'print(torch.__version__)'
 )
-FULL_CHECK = 'import torchvision, mmcv.ops, mmdet.models, mmseg.models, mmpretrain.models'
-# torchvision's default wheel needs CUDA libraries for its operators; without them its Python
-# part still stops at these two declarations, which a CPU build has and nobody here calls.
-TORCHVISION_OPS = """
-# added by mmspike's tools/setup_env.py: declare what the missing compiled part would declare
-if not _has_ops():
-    _mmspike_ops = torch.library.Library('torchvision', 'DEF')
-    for _op in ('nms', 'qnms'):
-        _mmspike_ops.define(_op + '(Tensor dets, Tensor scores, float iou_threshold) -> Tensor')
-"""
+FULL_CHECK = (
+    'from mmspike.compat import make_torchvision_importable\n'
+    'make_torchvision_importable()\n'
+    'import torchvision, mmcv.ops, mmdet.models, mmseg.models, mmpretrain.models'
+)
 
 
 class SetupError(Exception):
@@ -112,17 +107,18 @@ class Setup:
         return str(self.root / 'requirements' / f'{name}.txt')
 
     def start(self, command: list[str], extra_env: dict[str, str] | None) -> subprocess.Popen:
-        """Start a command with its output in a pipe."""
+        """Start a command with its output in a pipe, to end when this process does."""
         return subprocess.Popen(
-            command,
+            [sys.executable, '-c', GUARD, *command],
             cwd=self.venv,
             env=clean_env(self.venv) | (extra_env or {}),
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             errors='replace',
-            # A child that outlives a killed run keeps the lock until it is gone.
+            start_new_session=True,
+            # The next set-up waits until the last process of a killed one is gone.
             pass_fds=() if self.lock_fd is None else (self.lock_fd,),
         )
 
@@ -137,7 +133,7 @@ class Setup:
                     lines.append(line)
                     self.progress.alive(line)
             except BaseException:
-                process.kill()
+                process.stdin.close()
                 raise
         return process.returncode, ''.join(lines)
 
@@ -429,28 +425,18 @@ def torchvision_version(torch: str) -> str:
 
 def install_torchvision(setup: Setup) -> None:
     """Install torchvision without its dependencies, of which it would bring a torch of its own."""
-    works = [str(setup.python), '-c', 'import torchvision']
-    if setup.run(works)[0] == 0:
+    if setup.run([str(setup.python), '-c', 'import torchvision'])[0] == 0:
         return
     torch = setup.torch_version()
     version = torchvision_version(torch)
     requests = torch_requests('torchvision', version, cpu=torch.endswith('+cpu'))
-    # The default wheel comes last: beside a CPU torch only its Python part can be used.
+    # The default wheel comes last: beside a CPU torch only its Python part can be used, which
+    # mmspike.compat sees to.
     for request in [*requests, [f'torchvision=={version}']]:
         code, output = setup.try_pip('install', '--no-deps', *request)
         if code == 0:
-            break
-    else:
-        raise SetupError(explain(output, setup.log))
-    if setup.run(works)[0]:
-        declare_torchvision_ops(setup.site / 'torchvision' / 'extension.py')
-
-
-def declare_torchvision_ops(path: Path) -> None:
-    """Make torchvision's Python part importable where its compiled part cannot be loaded."""
-    text = path.read_text()
-    if TORCHVISION_OPS not in text:
-        path.write_text(text + TORCHVISION_OPS)
+            return
+    raise SetupError(explain(output, setup.log))
 
 
 def python_tag(setup: Setup) -> str:
@@ -506,8 +492,7 @@ def build_mmcv(setup: Setup, key: str, cuda: bool) -> Path:
         raise no_compiler()
     python_headers(setup)
     build = cache_dir() / 'build'
-    shutil.rmtree(build, ignore_errors=True)
-    build.mkdir(parents=True)
+    build.mkdir(parents=True, exist_ok=True)
     env = {
         'CXX': cxx,
         'FORCE_CUDA': '1' if cuda else '0',
@@ -541,6 +526,8 @@ def keep_wheel(built: Path, key: str) -> Path:
 
 def install_mmcv(setup: Setup) -> None:
     """Install mmcv from the user's cache, compiling it the first time."""
+    # A killed run leaves its build behind.
+    shutil.rmtree(cache_dir() / 'build', ignore_errors=True)
     key, cuda = mmcv_key(setup)
     wheel = cached_wheel(key)
     title = 'install mmcv from the cache' if wheel else 'compile mmcv (about 3 minutes, once)'

@@ -5,6 +5,7 @@ Chosen with the switch that OpenMMLab has already,
 with its own weight names and initialization.
 """
 
+from mmcv.cnn import build_norm_layer
 from torch import Tensor, nn
 
 from mmspike.neurons import build_neuron
@@ -40,4 +41,19 @@ class SpikeConvTranspose2d(_Spiking, nn.ConvTranspose2d):
 
 @MODELS.register_module()
 class SpikeLinear(_Spiking, nn.Linear):
-    """`torch.nn.Linear` on spikes; ``[T*B, C]`` in and out."""
+    """`torch.nn.Linear` on spikes; ``[T*B, C]`` in and out.
+
+    Args:
+        args: As of `torch.nn.Linear`.
+        norm_cfg: Config of a norm behind it, such as ``dict(type='BN1d')``; the stock heads have no
+            place for one.
+        kwargs: As of `torch.nn.Linear`, and `neuron`.
+    """
+
+    def __init__(self, *args, norm_cfg: dict | None = None, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self.norm = build_norm_layer(norm_cfg, self.out_features)[1] if norm_cfg else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = super().forward(x)
+        return x if self.norm is None else self.norm(x)

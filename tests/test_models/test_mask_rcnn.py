@@ -214,3 +214,17 @@ def test_a_t1_checkpoint_fits_t4():
     weights = tiny(1).state_dict()
     result = tiny(4).load_state_dict(weights, strict=True)
     assert not result.missing_keys
+
+
+def test_initialization_of_the_stock_heads_survives():
+    model = build('mask_rcnn_metaspike_coco')
+    box = model.roi_head.bbox_head
+    for layer in box.shared_fcs:
+        bound = (6 / (layer.in_features + layer.out_features)) ** 0.5
+        assert layer.weight.abs().max().item() == pytest.approx(bound, rel=0.01)
+        assert torch.equal(layer.norm.weight, torch.ones_like(layer.norm.weight))
+    assert box.fc_cls.weight.std().item() == pytest.approx(0.01, rel=0.1)
+    assert box.fc_reg.weight.std().item() == pytest.approx(0.001, rel=0.1)
+    assert model.rpn_head.rpn_cls.weight.std().item() == pytest.approx(0.01, rel=0.1)
+    lateral = model.neck.lateral_convs[0].conv.weight
+    assert lateral.abs().max().item() == pytest.approx((6 / (64 + 256)) ** 0.5, rel=0.01)

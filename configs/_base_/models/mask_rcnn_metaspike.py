@@ -33,15 +33,14 @@ model = dict(
         type='mmspike.SpikeRPNHead',
         in_channels=256,
         feat_channels=256,
+        norm_cfg=norm_cfg,
         anchor_generator=dict(
             type='AnchorGenerator',
             scales=[8],
             ratios=[0.5, 1.0, 2.0],
             strides=[4, 8, 16, 32, 64],
         ),
-        bbox_coder=dict(
-            type='DeltaXYWHBBoxCoder', target_means=[0.0] * 4, target_stds=[1.0] * 4
-        ),
+        bbox_coder=dict(type='DeltaXYWHBBoxCoder', target_means=[0.0] * 4, target_stds=[1.0] * 4),
         loss_cls=dict(type='CrossEntropyLoss', use_sigmoid=True, loss_weight=1.0),
         loss_bbox=dict(type='L1Loss', loss_weight=1.0),
     ),
@@ -57,6 +56,7 @@ model = dict(
             type='mmspike.SpikeShared2FCBBoxHead',
             in_channels=256,
             fc_out_channels=1024,
+            norm_cfg=dict(type='BN1d'),
             roi_feat_size=7,
             num_classes=80,
             bbox_coder=dict(

@@ -1,5 +1,6 @@
 """A region proposal head on spikes."""
 
+from mmcv.cnn import ConvModule
 from mmdet.models.dense_heads import RPNHead
 from torch import Tensor
 
@@ -12,7 +13,11 @@ from mmspike.registry import MODELS
 class SpikeRPNHead(RPNHead):
     """mmdet's RPN head with a neuron before every convolution, averaged over time at its end.
 
-    Args: as of `mmdet.models.RPNHead`, with one convolution before the predictors.
+    Args:
+        args: As of `mmdet.models.RPNHead`, with one convolution before the predictors.
+        norm_cfg: Config of a norm behind that convolution, where mmdet has none. It keeps the
+            potentials near the threshold of the predictors' neurons, which else start silent.
+        kwargs: As of `mmdet.models.RPNHead`.
 
     Shape:
         - input: a tuple of ``[T*B, C, H_i, W_i]``
@@ -22,9 +27,21 @@ class SpikeRPNHead(RPNHead):
 
     time_steps: int | None = None
 
+    def __init__(self, *args, norm_cfg: dict | None = None, **kwargs) -> None:
+        self.norm_cfg = norm_cfg
+        super().__init__(*args, **kwargs)
+
     def _init_layers(self) -> None:
         anchors, box_dim = self.num_base_priors, self.bbox_coder.encode_size
-        self.rpn_conv = SpikeConv2d(self.in_channels, self.feat_channels, 3, padding=1)
+        self.rpn_conv = ConvModule(
+            self.in_channels,
+            self.feat_channels,
+            3,
+            padding=1,
+            conv_cfg={'type': 'mmspike.SpikeConv2d'},
+            norm_cfg=self.norm_cfg,
+            act_cfg=None,
+        )
         self.rpn_cls = SpikeConv2d(self.feat_channels, anchors * self.cls_out_channels, 1)
         self.rpn_reg = SpikeConv2d(self.feat_channels, anchors * box_dim, 1)
 

@@ -14,7 +14,11 @@ PREDICTOR = {'type': 'mmspike.SpikeLinear'}
 class SpikeShared2FCBBoxHead(Shared2FCBBoxHead):
     """mmdet's two-layer box head, a neuron before every layer, averaged over time at its end.
 
-    Args: as of `mmdet.models.Shared2FCBBoxHead`.
+    Args:
+        args: As of `mmdet.models.Shared2FCBBoxHead`.
+        norm_cfg: Config of a norm behind each shared layer, where mmdet has none. It keeps the
+            potentials near the threshold of the next neurons, which else start silent.
+        kwargs: As of `mmdet.models.Shared2FCBBoxHead`.
 
     Shape:
         - input: ``[T*N, C, h, w]`` RoI features
@@ -23,12 +27,18 @@ class SpikeShared2FCBBoxHead(Shared2FCBBoxHead):
 
     time_steps: int | None = None
 
-    def __init__(self, *args, **kwargs) -> None:
+    def __init__(self, *args, norm_cfg: dict | None = None, **kwargs) -> None:
         super().__init__(*args, cls_predictor_cfg=PREDICTOR, reg_predictor_cfg=PREDICTOR, **kwargs)
         self.shared_fcs = nn.ModuleList(
-            SpikeLinear(fc.in_features, fc.out_features) for fc in self.shared_fcs
+            SpikeLinear(fc.in_features, fc.out_features, norm_cfg=norm_cfg)
+            for fc in self.shared_fcs
         )
         self.relu = nn.Identity()  # The next layer's neuron is the non-linearity.
+        if kwargs.get('init_cfg') is None:
+            # The stock list ends with a Xavier that takes all inside shared_fcs for a linear layer,
+            # the norms too; here it goes by the layer's type, before what is set for the predictors.
+            xavier = {'type': 'Xavier', 'distribution': 'uniform', 'layer': 'Linear'}
+            self.init_cfg = [xavier, *self.init_cfg[:-1]]
 
     def forward(self, x: Tensor) -> tuple[Tensor | None, Tensor | None]:
         return tuple(
