@@ -51,6 +51,19 @@ FULL_CHECK = (
     'make_torchvision_importable()\n'
     'import torchvision, mmcv.ops, mmdet.models, mmseg.models, mmpretrain.models'
 )
+# Runs a command and, as soon as its input ends because the set-up is gone, however it went, kills
+# the command and all that this started: compilers would else go on and hold the lock.
+GUARD = """
+import os, signal, subprocess, sys, threading
+
+def watch():
+    while os.read(0, 1):
+        pass
+    os.killpg(0, signal.SIGKILL)
+
+threading.Thread(target=watch, daemon=True).start()
+os._exit(subprocess.call(sys.argv[1:], stdin=subprocess.DEVNULL, close_fds=False) & 255)
+"""
 
 
 class SetupError(Exception):

@@ -35,8 +35,8 @@ class SpikeShared2FCBBoxHead(Shared2FCBBoxHead):
         )
         self.relu = nn.Identity()  # The next layer's neuron is the non-linearity.
         if kwargs.get('init_cfg') is None:
-            # The stock list ends with a Xavier that takes all inside shared_fcs for a linear layer,
-            # the norms too; here it goes by the layer's type, before what is set for the predictors.
+            # The stock list ends with a Xavier that takes all inside shared_fcs for linear layers,
+            # norms too; here it goes by type, before what is set for the predictors.
             xavier = {'type': 'Xavier', 'distribution': 'uniform', 'layer': 'Linear'}
             self.init_cfg = [xavier, *self.init_cfg[:-1]]
 
