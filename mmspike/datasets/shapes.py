@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from mmspike.engine.errors import UserError
+from mmspike.errors import UserError
 
 CLASSES = ('circle', 'rectangle', 'triangle')
 MANIFEST = 'shapes.json'

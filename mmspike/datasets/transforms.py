@@ -3,7 +3,7 @@
 import cv2
 import mmcv.transforms
 
-from mmspike.engine.errors import UserError
+from mmspike.errors import UserError
 from mmspike.registry import TRANSFORMS
 
 

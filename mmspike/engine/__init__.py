@@ -1,8 +1,9 @@
 """What surrounds a model in training and testing."""
 
+from mmspike.errors import UserError
+
 from .checkpoint import load_checkpoint_file
 from .config import load_config
-from .errors import UserError
 from .hooks import CheckFiniteLossHook
 
 __all__ = ['CheckFiniteLossHook', 'UserError', 'load_checkpoint_file', 'load_config']

@@ -15,7 +15,7 @@ from mmengine.logging import HistoryBuffer
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from torch import nn
 
-from .errors import UserError
+from mmspike.errors import UserError
 
 RESUME_KEYS = ('state_dict', 'meta', 'message_hub')
 

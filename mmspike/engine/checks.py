@@ -8,7 +8,7 @@ from pathlib import Path
 from mmengine.config import Config
 from torch.utils.data import Dataset
 
-from .errors import UserError
+from mmspike.errors import UserError
 
 WAY_OUT = 'give the right folder with --cfg-options data_root=FOLDER'
 

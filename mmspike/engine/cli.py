@@ -13,6 +13,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner, find_latest_checkpoint
 
 from mmspike.compat import make_torchvision_importable
+from mmspike.errors import UserError
 
 from .checkpoint import (
     allow_mmengine_types,
@@ -25,7 +26,6 @@ from .checkpoint import (
 from .checks import check_data, check_images
 from .config import load_config
 from .distributed import use_launcher
-from .errors import UserError
 from .evaluation import dump_predictions, name_output, show_predictions, use_tta
 
 FINITE_LOSS_HOOK = 'mmspike.CheckFiniteLossHook'

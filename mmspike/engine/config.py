@@ -4,7 +4,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from .errors import UserError
+from mmspike.errors import UserError
 
 
 def load_config(path: str | Path, options: dict | None = None) -> Config:

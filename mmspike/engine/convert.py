@@ -6,8 +6,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from mmspike.errors import UserError
+
 from .checkpoint import load_checkpoint_file
-from .errors import UserError
 
 # In order; each pattern is tried on what the one before it left.
 _RENAMES = [

@@ -6,7 +6,7 @@ import torch.distributed
 from mmengine.config import Config
 from mmengine.device import get_device
 
-from .errors import UserError
+from mmspike.errors import UserError
 
 
 def use_launcher(config: Config, launcher: str) -> None:

@@ -6,7 +6,7 @@ from copy import deepcopy
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from .errors import UserError
+from mmspike.errors import UserError
 
 HOOKS = dict(
     mmdet='DetVisualizationHook', mmseg='SegVisualizationHook', mmpretrain='VisualizationHook'

@@ -9,7 +9,7 @@ import numpy as np
 from mmengine.runner import Runner
 from mmengine.structures import InstanceData
 
-from .errors import UserError
+from mmspike.errors import UserError
 
 
 def draw_detections(

@@ -3,6 +3,7 @@
 from mmcv.cnn import build_norm_layer
 from torch import Tensor, nn
 
+from mmspike.errors import UserError
 from mmspike.neurons import build_neuron
 
 from .conv_bn import NORM, spike_conv_norm
@@ -51,7 +52,7 @@ class SpikeSelfAttention(nn.Module):
         - input, output: ``[T*B, C, H, W]``
 
     Raises:
-        ValueError: If `num_heads` does not divide `channels`.
+        UserError: If `num_heads` does not divide `channels`.
     """
 
     threshold = 0.5
@@ -66,7 +67,7 @@ class SpikeSelfAttention(nn.Module):
     ) -> None:
         super().__init__()
         if channels % num_heads:
-            raise ValueError(
+            raise UserError(
                 f'{channels} channels cannot be divided among {num_heads} attention heads: choose '
                 'dims that are multiples of heads.'
             )

@@ -49,7 +49,7 @@ def set_time_steps(module: nn.Module, time_steps: int) -> nn.Module:
     """Hand the number of time steps to everything inside `module` that asks for one.
 
     Raises:
-        ValueError: If `time_steps` is not a positive integer.
+        UserError: If `time_steps` is not a positive integer.
     """
     check_time_steps(time_steps)
     for child in module.modules():

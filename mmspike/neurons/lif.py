@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from mmspike.errors import UserError
 from mmspike.registry import MODELS
 
 from .scan import LIFScan
@@ -39,8 +40,8 @@ class LIF(nn.Module):
         - output: ``[T*B, ...]`` in {0, 1}
 
     Raises:
-        ValueError: If an option is out of its range, or T does not divide the batch.
-        RuntimeError: If `time_steps` was never set.
+        UserError: If an option is out of its range, or T does not divide the batch.
+        UserError: If `time_steps` was never set.
     """
 
     def __init__(
@@ -58,21 +59,21 @@ class LIF(nn.Module):
         super().__init__()
         self.time_steps = None if time_steps is None else check_time_steps(time_steps)
         if tau < 1:
-            raise ValueError(f'tau is {tau}, but it must be at least 1 time step.')
+            raise UserError(f'tau is {tau}, but it must be at least 1 time step.')
         if v_reset is not None and v_reset >= v_threshold:
-            raise ValueError(
+            raise UserError(
                 f'v_reset is {v_reset}, but it must be below v_threshold ({v_threshold}): '
                 'else the neuron fires without input.'
             )
         surrogate = {'type': surrogate} if isinstance(surrogate, str) else dict(surrogate)
         self.surrogate = surrogate.pop('type', 'sigmoid')
         if self.surrogate not in SLOPES:
-            raise ValueError(
+            raise UserError(
                 f'surrogate is {self.surrogate!r}, but it must be one of {", ".join(SLOPES)}.'
             )
         alpha = surrogate.pop('alpha', DEFAULT_ALPHA[self.surrogate])
         if surrogate or alpha <= 0:
-            raise ValueError(
+            raise UserError(
                 f'surrogate has alpha={alpha} and further options {sorted(surrogate)}, but it '
                 'takes a positive alpha and nothing else.'
             )
@@ -99,7 +100,7 @@ class LIF(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.time_steps is None:
-            raise RuntimeError(
+            raise UserError(
                 'LIF.time_steps was never set: build the layer inside a mmspike model, which '
                 'hands its time_steps to every neuron, or call '
                 'mmspike.neurons.set_time_steps(module, T).'

@@ -8,15 +8,17 @@ follows (channels, height and width, or features).
 import torch
 from torch import Tensor
 
+from mmspike.errors import UserError
+
 
 def check_time_steps(time_steps: object) -> int:
     """Return `time_steps` if it is a positive integer.
 
     Raises:
-        ValueError: If it is anything else.
+        UserError: If it is anything else.
     """
     if isinstance(time_steps, bool) or not isinstance(time_steps, int) or time_steps < 1:
-        raise ValueError(
+        raise UserError(
             f'time_steps is {time_steps!r}, but it must be an integer of at least 1; '
             "set it in the backbone's config (time_steps=4, say)."
         )
@@ -43,10 +45,10 @@ def unfold(x: Tensor, time_steps: int) -> Tensor:
         - returns: ``[T, B, ...]``
 
     Raises:
-        ValueError: If `time_steps` does not divide the batch.
+        UserError: If `time_steps` does not divide the batch.
     """
     if x.shape[0] % time_steps:
-        raise ValueError(
+        raise UserError(
             f'a batch of {x.shape[0]} cannot be unfolded into {time_steps} time steps: its size '
             'must be T*B; repeat still images over time first (the backbone does).'
         )

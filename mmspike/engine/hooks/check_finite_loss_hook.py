@@ -6,7 +6,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch import Tensor
 
-from mmspike.engine.errors import UserError
+from mmspike.errors import UserError
 from mmspike.registry import HOOKS
 
 

@@ -9,6 +9,7 @@ from mmengine.utils.dl_utils.parrots_wrapper import _BatchNorm
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from mmspike.errors import UserError
 from mmspike.layers import (
     ChannelConv,
     ChannelMLP,
@@ -41,32 +42,32 @@ def resolve_arch(arch: str | dict) -> dict:
     """Look an architecture up, or check one given as a dict of dims, depths and heads.
 
     Raises:
-        ValueError: If the name is unknown or the dict does not describe five stages.
+        UserError: If the name is unknown or the dict does not describe five stages.
     """
     if isinstance(arch, str):
         if arch not in ARCHITECTURES:
-            raise ValueError(
+            raise UserError(
                 f'arch is {arch!r}, but it must be one of {", ".join(ARCHITECTURES)}, or a dict '
                 'of dims, depths and heads.'
             )
         return ARCHITECTURES[arch]
     if not isinstance(arch, dict) or set(arch) != {'dims', 'depths', 'heads'}:
-        raise ValueError(
+        raise UserError(
             f'arch is {arch!r}, but it must be a name or a dict with exactly the keys dims, '
             'depths and heads.'
         )
     for key in ('dims', 'depths'):
         values = arch[key]
         if len(values) != len(STRIDES) or any(not isinstance(v, int) or v < 1 for v in values):
-            raise ValueError(
+            raise UserError(
                 f'arch {key} is {values!r}, but it must be {len(STRIDES)} positive integers, one '
                 'for each of the stages 1a, 1b, 2, 3 and 4.'
             )
     heads = arch['heads']
     if not isinstance(heads, int) or heads < 1:
-        raise ValueError(f'arch heads is {heads!r}, but it must be a positive integer.')
+        raise UserError(f'arch heads is {heads!r}, but it must be a positive integer.')
     if any(dim % heads for dim in arch['dims'][NUM_CONV_STAGES:]):
-        raise ValueError(
+        raise UserError(
             f'arch dims are {arch["dims"]!r}, but those of the last two stages must be multiples '
             f'of heads ({heads}): change dims or heads.'
         )
@@ -142,7 +143,7 @@ class MetaSpikeFormer(BaseModule):
           ``time_reduction='mean'``; H_i is ``ceil(H / out_strides[i])``
 
     Raises:
-        ValueError: If an argument or the input's shape is not as said above.
+        UserError: If an argument or the input's shape is not as said above.
     """
 
     def __init__(
@@ -163,15 +164,13 @@ class MetaSpikeFormer(BaseModule):
         arch = resolve_arch(arch)
         last = len(STRIDES) - 1
         if not out_indices or any(i not in range(last + 1) for i in out_indices):
-            raise ValueError(
+            raise UserError(
                 f'out_indices is {out_indices!r}, but it must name outputs from 0 to {last}.'
             )
         if time_reduction not in (None, 'mean'):
-            raise ValueError(
-                f"time_reduction is {time_reduction!r}, but it must be None or 'mean'."
-            )
+            raise UserError(f"time_reduction is {time_reduction!r}, but it must be None or 'mean'.")
         if frozen_stages not in range(-1, last + 1):
-            raise ValueError(
+            raise UserError(
                 f'frozen_stages is {frozen_stages!r}, but it must be from -1 (none) to {last}.'
             )
         self.time_steps = check_time_steps(time_steps)
@@ -235,7 +234,7 @@ class MetaSpikeFormer(BaseModule):
     def _encode(self, x: Tensor) -> Tensor:
         """Encode the input into ``[T*B, C, H, W]`` membrane potentials."""
         if x.dim() not in (4, 5) or x.shape[-3] != self.in_channels:
-            raise ValueError(
+            raise UserError(
                 f'the input has shape {tuple(x.shape)}, but it must be [B, C, H, W] or '
                 f'[B, T, C, H, W] with C = {self.in_channels} channels, the in_channels of the '
                 'backbone.'
@@ -244,7 +243,7 @@ class MetaSpikeFormer(BaseModule):
             # A still image is the same at every step: encode it once.
             return repeat_time(self.downsamplings[0](x), self.time_steps)
         if x.shape[1] != self.time_steps:
-            raise ValueError(
+            raise UserError(
                 f'the input is a sequence of {x.shape[1]} frames, but time_steps of the backbone '
                 f'is {self.time_steps}: set it to the length of the sequences.'
             )
