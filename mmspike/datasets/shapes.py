@@ -13,14 +13,14 @@ from mmspike.errors import UserError
 CLASSES = ('circle', 'rectangle', 'triangle')
 MANIFEST = 'shapes.json'
 SPLITS = ('train', 'val')
-MAX_OBJECTS = 6
+MAX_OBJECTS = 4
 EMPTY_SHARE = 0.05
 # Below this visible share a shape is left out of the picture: nobody could name it.
-MIN_VISIBLE = 0.35
+MIN_VISIBLE = 0.5
 
 
 def generate_shapes(
-    root: str | Path, num_train: int = 400, num_val: int = 100, size: int = 128, seed: int = 0
+    root: str | Path, num_train: int = 800, num_val: int = 100, size: int = 128, seed: int = 0
 ) -> Path:
     """Write a COCO instance dataset of circles, rectangles and triangles.
 
@@ -194,7 +194,7 @@ def _colour(rng: np.random.Generator, saturation: tuple[float, float]) -> np.nda
 def _random_shape(rng: np.random.Generator, x: np.ndarray, y: np.ndarray, size: int) -> tuple:
     """Choose a shape and give its class, its depth map (<= 0 inside, in pixels) and its colour."""
     category = int(rng.integers(len(CLASSES)))
-    radius = size * rng.uniform(0.08, 0.26)
+    radius = size * rng.uniform(0.12, 0.28)
     margin = 0.4 * radius
     dx = x - rng.uniform(margin, size - 1 - margin)
     dy = y - rng.uniform(margin, size - 1 - margin)

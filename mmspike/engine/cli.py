@@ -6,7 +6,6 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import torch
 from mmengine.config import Config, DictAction
 from mmengine.device import get_device
 from mmengine.registry import RUNNERS
@@ -25,6 +24,7 @@ from .checkpoint import (
 )
 from .checks import check_data, check_images
 from .config import load_config
+from .cpu import use_cpu_well
 from .distributed import use_launcher
 from .evaluation import dump_predictions, name_output, show_predictions, use_tta
 
@@ -165,9 +165,8 @@ def _test_parser() -> ArgumentParser:
 def _prepare(args: Namespace, splits: Sequence[str]) -> Config:
     """Load the config, apply what both tools share, and check the data's files."""
     make_torchvision_importable()  # mmengine and mmpretrain import it.
-    # Surrogate gradients of far-from-threshold potentials are denormal numbers, which some CPU
-    # kernels (RoIAlign's backward) compute a hundred times slower; they are zero to any purpose.
-    torch.set_flush_denormal(True)
+    if get_device() == 'cpu':
+        use_cpu_well()
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     config = load_config(args.config, args.cfg_options)
     if args.work_dir is not None:

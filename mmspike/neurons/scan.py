@@ -12,6 +12,21 @@ from .functional import charge
 from .surrogate import SLOPES
 
 
+def _charge_into(
+    u: Tensor,
+    x: Tensor,
+    v: Tensor | None,
+    tau: float,
+    v_reset: float | None,
+    decay_input: bool,
+) -> Tensor:
+    """`functional.charge` into `u`; with None for `v` from rest, where most of it drops out."""
+    if v is not None:
+        return u.copy_(charge(x, v, tau, v_reset, decay_input))
+    torch.div(x, tau if decay_input else 1.0, out=u)
+    return u.add_(v_reset) if v_reset else u
+
+
 class LIFScan(torch.autograd.Function):
     """`functional.lif` as one autograd node.
 
@@ -37,14 +52,14 @@ class LIFScan(torch.autograd.Function):
         ctx.options = tau, v_reset, decay_input, detach_reset, surrogate, alpha
         potentials, spikes = torch.empty_like(x), torch.empty_like(x)
         for t, current in enumerate(x):
-            if v is None:
-                u = (current / tau if decay_input else current) + (v_reset or 0)
-            else:
-                u = charge(current, v, tau, v_reset, decay_input)
-            fired = u >= v_threshold
-            potentials[t], spikes[t] = u, fired
+            u = _charge_into(potentials[t], current, v, tau, v_reset, decay_input)
+            torch.ge(u, v_threshold, out=spikes[t])
             if with_state or t < len(x) - 1:
-                v = u - v_threshold * fired if v_reset is None else u.masked_fill(fired, v_reset)
+                v = (
+                    u - v_threshold * spikes[t]
+                    if v_reset is None
+                    else u.masked_fill(spikes[t].bool(), v_reset)
+                )
         learnt = isinstance(v_threshold, Tensor)
         ctx.v_threshold = None if learnt else v_threshold
         ctx.save_for_backward(potentials, *([v_threshold] if learnt else []))
@@ -65,7 +80,7 @@ class LIFScan(torch.autograd.Function):
             u, grad_s = potentials[t], grad_spikes[t]
             if grad_v is not None and not detach_reset:
                 grad_s = grad_s - grad_v * (v_threshold if v_reset is None else u - v_reset)
-            grad_u = through_spike = grad_s * SLOPES[surrogate](u - v_threshold, alpha)
+            grad_u = through_spike = SLOPES[surrogate](u - v_threshold, alpha).mul_(grad_s)
             if grad_v is not None:
                 fired = u >= v_threshold
                 grad_u = grad_u + (grad_v if v_reset is None else grad_v.masked_fill(fired, 0))
@@ -73,6 +88,7 @@ class LIFScan(torch.autograd.Function):
                 grad_threshold = grad_threshold - through_spike.sum()
                 if grad_v is not None and v_reset is None:
                     grad_threshold = grad_threshold - (grad_v * fired).sum()
-            grad_x[t] = grad_u / tau if decay_input else grad_u
-            grad_v = grad_u * (1 - 1 / tau)
+            torch.div(grad_u, tau if decay_input else 1.0, out=grad_x[t])
+            if t > 0 or needs_v:
+                grad_v = grad_u * (1 - 1 / tau)
         return grad_x, grad_v if needs_v else None, grad_threshold, *(None,) * 7

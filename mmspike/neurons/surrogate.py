@@ -20,8 +20,8 @@ from torch import Tensor
 
 def sigmoid_slope(x: Tensor, alpha: float) -> Tensor:
     """Derivative of ``sigmoid(alpha * x)``."""
-    s = torch.sigmoid(alpha * x)
-    return alpha * s * (1 - s)
+    s = (alpha * x).sigmoid_()
+    return (1 - s).mul_(s).mul_(alpha)
 
 
 def arctan_slope(x: Tensor, alpha: float) -> Tensor:
