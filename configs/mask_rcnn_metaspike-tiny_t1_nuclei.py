@@ -15,7 +15,7 @@ metainfo = dict(classes=('nucleus',), palette=[(220, 20, 60)])
 model = dict(
     roi_head=dict(bbox_head=dict(num_classes=1), mask_head=dict(num_classes=1)),
     train_cfg=dict(
-        rpn_proposal=dict(nms_pre=1000, max_per_img=500), rcnn=dict(sampler=dict(num=128))
+        rpn_proposal=dict(nms_pre=1000, max_per_img=500), rcnn=dict(sampler=dict(num=64))
     ),
     test_cfg=dict(rpn=dict(nms_pre=2000, max_per_img=1000), rcnn=dict(max_per_img=200)),
 )
@@ -48,8 +48,8 @@ test_dataloader = val_dataloader
 val_evaluator = dict(ann_file=data_root + 'annotations/instances_val.json')
 test_evaluator = val_evaluator
 
-max_epochs = 40
-train_cfg = dict(max_epochs=max_epochs, val_interval=10)
+max_epochs = 50
+train_cfg = dict(max_epochs=max_epochs, val_interval=25)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.1, by_epoch=False, begin=0, end=50),
     dict(

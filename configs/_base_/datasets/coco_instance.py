@@ -60,7 +60,3 @@ val_evaluator = dict(
     backend_args=backend_args,
 )
 test_evaluator = val_evaluator
-
-tta_model = dict(
-    type='DetTTAModel', tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100)
-)

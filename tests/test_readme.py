@@ -1,0 +1,53 @@
+"""What the README says exists, exists."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / 'README.md').read_text()
+BLOCKS = re.findall(r'```bash\n(.*?)```', README, re.DOTALL)
+
+
+def commands(block: str) -> list[str]:
+    lines = block.replace('\\\n', ' ').splitlines()
+    return [line.split('#')[0].strip() for line in lines if line.strip()]
+
+
+def test_opens_with_exactly_two_commands_that_set_up():
+    opening = commands(BLOCKS[0])
+    assert opening == ['bash tools/demo.sh', 'bash tools/run_tests.sh']
+    for command in opening:
+        assert 'tools/setup_env.py' in (ROOT / command.split()[1]).read_text()
+
+
+def test_ci_calls_the_test_command():
+    assert commands(BLOCKS[0])[1].split()[1] in (ROOT / '.ci' / 'run').read_text()
+
+
+@pytest.mark.parametrize('document', ['README.md', 'configs/README.md', 'docs/results.md'])
+def test_named_files_and_links_exist(document):
+    text = (ROOT / document).read_text()
+    named = re.findall(r'\b(?:tools|configs)/[\w./-]+\.(?:py|sh|md)', text)
+    for name in set(named):
+        assert (ROOT / name).is_file(), name
+    for link in re.findall(r'\]\((?!http)([^)#]+)', text):
+        assert (ROOT / document).parent.joinpath(link).exists(), link
+
+
+def test_python_tools_take_the_options_that_the_readme_gives_them(tmp_path):
+    shown = {}
+    for block in BLOCKS:
+        for command in commands(block):
+            for tool in re.findall(r'tools/(\w+)\.py', command):
+                if tool not in shown:
+                    call = [sys.executable, str(ROOT / 'tools' / f'{tool}.py'), '--help']
+                    shown[tool] = subprocess.run(
+                        call, capture_output=True, text=True, check=True, cwd=tmp_path
+                    ).stdout
+                for option in re.findall(r' (--[\w-]+)', command):
+                    assert option in shown[tool], f'{tool}.py has no {option}'
+    assert {'train', 'test', 'convert_checkpoint'} <= set(shown)
