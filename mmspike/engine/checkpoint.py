@@ -138,6 +138,29 @@ def check_fits(model: nn.Module, checkpoint: dict, path: str | Path) -> None:
         )
 
 
+def check_pretrained(model: nn.Module) -> None:
+    """Demand that the files that parts of mmspike are initialized from fit those parts.
+
+    mmengine only logs what does not fit and then trains from random weights.
+
+    Args:
+        model: A model that is built and not yet initialized.
+
+    Raises:
+        UserError: If a shape differs or a parameter is absent.
+    """
+    for module in model.modules():
+        init_cfg = getattr(module, 'init_cfg', None)
+        if not type(module).__module__.startswith('mmspike.') or not isinstance(init_cfg, Mapping):
+            continue
+        for path in pretrained_files(init_cfg):
+            checkpoint = load_checkpoint_file(path)
+            weights = checkpoint.get('state_dict', checkpoint)
+            prefix = init_cfg.get('prefix') or ''
+            own = {k[len(prefix) :]: v for k, v in weights.items() if k.startswith(prefix)}
+            check_fits(module, own, path)
+
+
 def _show(shape: torch.Size | None) -> str:
     return 'no tensor' if shape is None else str(tuple(shape))
 

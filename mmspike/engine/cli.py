@@ -17,6 +17,7 @@ from mmspike.errors import UserError
 from .checkpoint import (
     allow_mmengine_types,
     check_fits,
+    check_pretrained,
     check_resumable,
     is_local,
     load_checkpoint_file,
@@ -67,6 +68,8 @@ def train(argv: Sequence[str] | None = None) -> Runner:
     if checkpoint and config.get('resume'):
         check_resumable(checkpoint, path)
     runner = _build_runner(config)
+    if checkpoint is None:
+        check_pretrained(runner.model)
     # Only a resumed run must fit: weights for a new one may come from other classes.
     if checkpoint and config.get('resume'):
         check_fits(runner.model, checkpoint, path)

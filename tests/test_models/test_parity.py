@@ -7,6 +7,7 @@ from mmengine.runner.checkpoint import load_checkpoint
 from released import golden, golden_images, released_checkpoint
 from torch import nn
 
+from mmspike.engine.checkpoint import check_pretrained
 from mmspike.engine.convert import convert_checkpoint, convert_name
 from mmspike.models.backbones import MetaSpikeFormer
 from mmspike.neurons import LIF, mean_over_time
@@ -88,3 +89,12 @@ def test_every_weight_finds_its_place(size, tmp_path):
 def test_foreign_name(name):
     with pytest.raises(ValueError, match='is not a parameter of a released Meta-SpikeFormer'):
         convert_name(name)
+
+
+def test_a_checkpoint_of_another_size_is_refused(converted):
+    init_cfg = dict(type='Pretrained', checkpoint=str(converted), prefix='backbone.')
+    check_pretrained(MetaSpikeFormer('15m', init_cfg=init_cfg))
+    with pytest.raises(ValueError, match=r'downsamplings.0.conv.weight is \(32, .* and \(64, '):
+        check_pretrained(MetaSpikeFormer('55m', init_cfg=init_cfg))
+    with pytest.raises(ValueError, match='it lacks downsamplings.0.conv.weight'):
+        check_pretrained(MetaSpikeFormer('15m', init_cfg={**init_cfg, 'prefix': 'model.'}))
