@@ -5,6 +5,7 @@ a checkpoint as plain data. Refusing such a file first leaves nothing to fall ba
 """
 
 import re
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from pickle import UnpicklingError
@@ -67,7 +68,9 @@ def load_checkpoint_file(path: str | Path) -> dict:
         raise UserError(f"Checkpoint '{path}' is not there; give the path of a .pth file.")
     allow_mmengine_types()
     try:
-        checkpoint = torch.load(file, map_location='cpu', weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')  # What is wrong is said below, in one sentence.
+            checkpoint = torch.load(file, map_location='cpu', weights_only=True)
     except UnpicklingError as error:
         raise UserError(_why_refused(path, str(error))) from error
     except (RuntimeError, EOFError, OSError) as error:

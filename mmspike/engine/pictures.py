@@ -6,12 +6,14 @@ from pathlib import Path
 import cv2
 import mmcv
 import numpy as np
+import torch
 from mmengine.runner import Runner
 from mmengine.structures import InstanceData
 
 from mmspike.errors import UserError
 
 
+@torch.no_grad()
 def draw_detections(
     runner: Runner,
     folder: str | Path,

@@ -42,8 +42,10 @@ class Evil:
         (None, 'is not there'),
         ({'state_dict': {}}, "has no weights under 'model'"),
         ({'model': {'layer1.0.conv1.weight': torch.zeros(1)}}, 'layer1.0.conv1.weight'),
-        (pickle.dumps({'model': Evil()}), 'must not run code'),
+        ({'model': Evil()}, 'must not run code'),
+        (pickle.dumps({'model': Evil()}), 'is not a PyTorch checkpoint'),
     ],
+    ids=['missing', 'no weights', 'other names', 'code', 'code, raw'],
 )
 def test_refuses_anything_else_in_one_sentence(content, sentence, tmp_path, environment):
     source = tmp_path / 'source.pth'
