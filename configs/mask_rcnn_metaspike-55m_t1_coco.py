@@ -2,7 +2,7 @@
 
 Paper (table 3, 75.0M parameters): mAP@50 of 51.2. Ours: not measured.
 
-    tools/dist_train.sh configs/mask_rcnn_metaspike-55m_t1_coco.py 6
+    bash tools/dist_train.sh configs/mask_rcnn_metaspike-55m_t1_coco.py 6
 """
 
 _base_ = ['mask_rcnn_metaspike_coco.py']

@@ -1,10 +1,10 @@
 r"""A small spiking Mask R-CNN on the nuclei of the 2018 Data Science Bowl, from scratch on the CPU.
 
-Paper: none. Ours: docs/results.md. The spiking model, and with the second command its ANN twin:
+Paper: none. Ours: docs/results.md. The spiking model, and with the last line added its ANN twin:
 
-    tools/train.py configs/mask_rcnn_metaspike-tiny_t1_nuclei.py --cfg-options data_root=FOLDER
-    tools/train.py configs/mask_rcnn_metaspike-tiny_t1_nuclei.py --cfg-options data_root=FOLDER \
-        model.backbone.neuron.type=ReLU --work-dir work_dirs/nuclei_relu
+    python tools/train.py configs/mask_rcnn_metaspike-tiny_t1_nuclei.py \
+        --cfg-options data_root=FOLDER \
+        model.backbone.neuron.type=ReLU
 """
 
 _base_ = ['mask_rcnn_metaspike-tiny_t1_shapes.py']

@@ -3,8 +3,8 @@
 Paper: table 3, the row of 34.9M parameters (its figure could not be looked up here). Ours: not
 measured.
 
-    tools/dist_train.sh configs/mask_rcnn_metaspike_coco.py 6
-    tools/test.py configs/mask_rcnn_metaspike_coco.py CHECKPOINT
+    bash tools/dist_train.sh configs/mask_rcnn_metaspike_coco.py 6
+    python tools/test.py configs/mask_rcnn_metaspike_coco.py CHECKPOINT
 
 The batch is 2 a process, 12 in all on 6 GPUs; elsewhere add --auto-scale-lr. To finetune from
 ImageNet as the paper does, convert a checkpoint with tools/convert_checkpoint.py and add

@@ -1,11 +1,14 @@
 """What the README says exists, exists."""
 
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from mmspike.engine import load_config
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / 'README.md').read_text()
@@ -51,3 +54,23 @@ def test_python_tools_take_the_options_that_the_readme_gives_them(tmp_path):
                 for option in re.findall(r' (--[\w-]+)', command):
                     assert option in shown[tool], f'{tool}.py has no {option}'
     assert {'train', 'test', 'convert_checkpoint'} <= set(shown)
+
+
+def test_the_config_for_own_data_loads_and_its_data_root_is_followed(tmp_path):
+    pytest.importorskip('mmdet', reason='a config of mmdet')
+    example = re.findall(r'```python\n(.*?)```', README, re.DOTALL)[1]
+    path = tmp_path / 'mine.py'
+    path.write_text(example.replace("['", f"['{ROOT / 'configs'}/", 1))
+    config = load_config(path, {'data_root': 'elsewhere'})
+    for loader in (config.train_dataloader, config.val_dataloader, config.test_dataloader):
+        assert loader.dataset.data_root == 'elsewhere/'
+        assert loader.dataset.metainfo.classes == ('cat', 'dog')
+    assert config.val_evaluator.ann_file == 'elsewhere/annotations/val.json'
+    assert config.model.roi_head.mask_head.num_classes == 2
+
+
+def test_tools_can_be_called_as_programs():
+    for tool in (ROOT / 'tools').iterdir():
+        if tool.suffix in ('.py', '.sh'):
+            assert tool.read_text().startswith('#!'), tool
+            assert os.access(tool, os.X_OK), tool

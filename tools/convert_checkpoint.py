@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Convert a released Meta-SpikeFormer ImageNet checkpoint for ``init_cfg`` of a config."""
 
 from argparse import ArgumentParser

@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Train a small spiking Mask R-CNN on generated shapes, test it, and draw what it sees."""
 
 import time
@@ -12,8 +13,8 @@ ROOT = Path(__file__).resolve().parents[1]
 CONFIG = ROOT / 'configs' / 'mask_rcnn_metaspike-tiny_t1_shapes.py'
 NEXT = """What to do next, after `source .venv/bin/activate`:
   your own data:   copy {config}; README.md says what to set
-  COCO:            python tools/train.py configs/mask_rcnn_metaspike_coco.py
-  a bigger model:  python tools/train.py configs/mask_rcnn_metaspike-55m_t1_coco.py, on GPUs"""
+  COCO:            python tools/train.py configs/mask_rcnn_metaspike_coco.py --auto-scale-lr
+  a bigger model:  the same with configs/mask_rcnn_metaspike-55m_t1_coco.py, on GPUs"""
 
 
 def main() -> None:

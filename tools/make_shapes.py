@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Generate the synthetic shapes dataset (COCO layout)."""
 
 import argparse

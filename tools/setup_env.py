@@ -464,7 +464,12 @@ def mmcv_key(setup: Setup) -> tuple[str, bool]:
     status, output = setup.run([str(setup.python), '-c', code])
     if status:
         raise SetupError(f'torch {torch} is installed but cannot be imported (log: {setup.log}).')
-    cuda = output.strip().endswith('True') and has_nvcc()
+    cuda = output.strip().endswith('True')
+    if cuda and not has_nvcc():
+        raise SetupError(
+            f'torch {torch} is a CUDA build, but nvcc, which compiles mmcv for it, was not found: '
+            'install the CUDA toolkit or set CUDA_HOME, or use a CPU build of torch.'
+        )
     mmcv = pinned(setup.root, 'onedl-mmcv', 'runtime')
     ops = 'cuda' if cuda else 'cpu'
     return wheel_key(python_tag(setup), torch, mmcv, compiler_family(compiler()), ops), cuda

@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Test a model of mmdet, mmseg or mmpretrain."""
 
 from mmspike.engine.cli import run_tool, test

@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Train a model of mmdet, mmseg or mmpretrain."""
 
 from mmspike.engine.cli import run_tool, train

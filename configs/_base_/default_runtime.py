@@ -8,6 +8,7 @@ default_hooks = dict(
     visualization=dict(type='DetVisualizationHook'),
 )
 custom_hooks = [
+    dict(type='NumClassCheckHook'),
     dict(type='mmspike.CheckFiniteLossHook'),
     # The running statistics of BN differ between processes; validate with their mean.
     dict(type='SyncBuffersHook'),

@@ -6,6 +6,7 @@ a checkpoint as plain data. Refusing such a file first leaves nothing to fall ba
 
 import re
 import warnings
+from argparse import Namespace
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from pickle import UnpicklingError
@@ -40,6 +41,7 @@ def allow_mmengine_types() -> None:
     torch.serialization.add_safe_globals(
         [
             HistoryBuffer,
+            Namespace,  # The released checkpoints' own record of their command line.
             (_history_method, 'builtins.getattr'),
             np.ndarray,
             np.dtype,
@@ -153,15 +155,16 @@ def check_pretrained(model: nn.Module) -> None:
         UserError: If a shape differs or a parameter is absent.
     """
     for module in model.modules():
-        init_cfg = getattr(module, 'init_cfg', None)
-        if not type(module).__module__.startswith('mmspike.') or not isinstance(init_cfg, Mapping):
+        init_cfgs = getattr(module, 'init_cfg', None) or []
+        if not type(module).__module__.startswith('mmspike.'):
             continue
-        for path in pretrained_files(init_cfg):
-            checkpoint = load_checkpoint_file(path)
-            weights = checkpoint.get('state_dict', checkpoint)
-            prefix = init_cfg.get('prefix') or ''
-            own = {k[len(prefix) :]: v for k, v in weights.items() if k.startswith(prefix)}
-            check_fits(module, own, path)
+        for init_cfg in [init_cfgs] if isinstance(init_cfgs, Mapping) else init_cfgs:
+            for path in pretrained_files(init_cfg):
+                checkpoint = load_checkpoint_file(path)
+                weights = checkpoint.get('state_dict', checkpoint)
+                prefix = init_cfg.get('prefix') or ''
+                own = {k[len(prefix) :]: v for k, v in weights.items() if k.startswith(prefix)}
+                check_fits(module, own, path)
 
 
 def _show(shape: torch.Size | None) -> str:

@@ -19,7 +19,8 @@ def load_config(path: str | Path, options: dict | None = None) -> Config:
         options: Dotted keys and their values.
 
     Raises:
-        UserError: If the file is absent, or ``data_root`` is set and the config has none.
+        UserError: If the file is absent, or ``data_root`` is set and the config has none or uses it
+            nowhere.
     """
     if not Path(path).is_file():
         raise UserError(f"Config '{path}' is not there; give the path of a config file.")
@@ -32,7 +33,15 @@ def load_config(path: str | Path, options: dict | None = None) -> Config:
                 f"'{path}' has no data_root at its top level to be replaced by "
                 f"'{new}'; set train_dataloader.dataset.data_root and the like."
             )
+        before = config.to_dict()
         _rebase(config._cfg_dict, old.rstrip('/') or '/', new.rstrip('/') or '/')
+        changed = config.to_dict()
+        if all(before[key] == changed[key] for key in before if key != 'data_root'):
+            raise UserError(
+                f"data_root of '{path}' is '{old}', but no dataset in it lies there, so "
+                f"data_root={new} would change nothing; set data_root in the config's "
+                'dataloaders and evaluators to the variable data_root.'
+            )
     config.merge_from_dict(options)
     return config
 

@@ -6,7 +6,7 @@ from .conv_bn import spike_conv_norm
 
 
 class ChannelConv(nn.Sequential):
-    """Two 3x3 convolutions on spikes, x4 and back, of the convolutional blocks.
+    """Two 3x3 convolutions on spikes, x4 and back, of the paper's Conv-based SNN block.
 
     Shape:
         - input, output: ``[T*B, C, H, W]``
@@ -23,7 +23,7 @@ class ChannelConv(nn.Sequential):
 
 
 class ChannelMLP(nn.Sequential):
-    """Two linear layers on spikes, x4 and back, of the transformer blocks.
+    """Two linear layers on spikes, x4 and back, of the paper's Transformer-based SNN block.
 
     Shape:
         - input, output: ``[T*B, C, H, W]``

@@ -12,6 +12,10 @@ class ConvNorm(nn.Sequential):
     """A convolution, then its norm.
 
     mmcv's ConvModule warns of the bias that the released models have before their norms.
+
+    Shape:
+        - input: ``[T*B, C, H, W]``
+        - output: ``[T*B, C', H', W']``, as the convolution makes them
     """
 
     def __init__(self, conv: nn.Module, norm_cfg: dict | None = None) -> None:

@@ -12,7 +12,8 @@ class NormAndPad(nn.Module):
 
     Padding with that value, and not with 0, is as if the input had been padded with zeros: only so
     the three convolutions of RepConv can be merged into one, borders included. As in the released
-    models the value comes from the running statistics and carries no gradient.
+    models the value comes from the running statistics and carries no gradient, so the norm must
+    keep them (BN or SyncBN).
 
     Shape:
         - input: ``[T*B, C, H, W]``

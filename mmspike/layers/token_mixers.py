@@ -14,6 +14,8 @@ from .spike_conv import SpikeConv2d
 class SepConv(nn.Module):
     """Separable convolution on spikes: pointwise x2, depthwise 7x7, pointwise.
 
+    The token mixer of the paper's Conv-based SNN block (Yao et al., ICLR 2024, section 3).
+
     Shape:
         - input, output: ``[T*B, C, H, W]``
     """
@@ -35,7 +37,9 @@ class SepConv(nn.Module):
 
 
 class SpikeSelfAttention(nn.Module):
-    r"""Spike-driven self-attention SDSA-3: :math:`\mathrm{SN}_s(Q (K^T V))`.
+    r"""Spike-driven self-attention, SDSA-3: :math:`\mathrm{SN}_s(Q (K^T V))`.
+
+    The token mixer of the paper's Transformer-based SNN block (Yao et al., ICLR 2024, section 3).
 
     Q, K and V are spikes. The released models scale the product by 0.125 and fire at 0.5; a
     spike-driven network has no such multiplication, so this fires at 0.5 / 0.125 = 4 on the integer
@@ -76,8 +80,10 @@ class SpikeSelfAttention(nn.Module):
         for name in ('query', 'key', 'value'):
             self.add_module(f'{name}_conv', RepConv(channels, norm_cfg))
             self.add_module(f'{name}_neuron', build_neuron(neuron))
+        # The threshold is that of the released, decayed-input form; the paper's is tau times it.
+        form = 1.0 if getattr(self.neuron, 'decay_input', True) else self.neuron.tau
         self.attention_neuron = build_neuron(
-            neuron, v_threshold=self.threshold, input_gain=1 / self.scale
+            neuron, v_threshold=form * self.threshold, input_gain=1 / self.scale
         )
         self.proj = RepConv(channels, norm_cfg)
 

@@ -38,7 +38,7 @@ def build_neuron(cfg: dict | None = None, **overrides: object) -> nn.Module:
         overrides: Options that override the config's, likewise.
     """
     cfg = {**(cfg or _default.get() or _RELEASED), **overrides}
-    cls = MODELS.get(cfg['type'])
+    cls = cfg['type'] if isinstance(cfg['type'], type) else MODELS.get(cfg['type'])
     if cls is not None:
         of_lif, accepted = (inspect.signature(c).parameters for c in (LIF, cls))
         cfg = {k: v for k, v in cfg.items() if k in accepted or k not in of_lif}

@@ -40,8 +40,8 @@ class LIF(nn.Module):
         - output: ``[T*B, ...]`` in {0, 1}
 
     Raises:
-        UserError: If an option is out of its range, or T does not divide the batch.
-        UserError: If `time_steps` was never set.
+        UserError: If an option is out of its range, `time_steps` was never set, or T does not
+            divide the batch.
     """
 
     def __init__(
@@ -99,12 +99,6 @@ class LIF(nn.Module):
         return self._scan(x, v, True)
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.time_steps is None:
-            raise UserError(
-                'LIF.time_steps was never set: build the layer inside a mmspike model, which '
-                'hands its time_steps to every neuron, or call '
-                'mmspike.neurons.set_time_steps(module, T).'
-            )
         return fold(self._scan(unfold(x, self.time_steps), None, False))
 
     def _scan(self, x: Tensor, v: Tensor | None, with_state: bool):

@@ -37,7 +37,7 @@ def repeat_time(x: Tensor, time_steps: int) -> Tensor:
     return x.unsqueeze(0).expand(time_steps, *x.shape).flatten(0, 1)
 
 
-def unfold(x: Tensor, time_steps: int) -> Tensor:
+def unfold(x: Tensor, time_steps: int | None) -> Tensor:
     """Take the time axis out of the batch.
 
     Shape:
@@ -45,8 +45,14 @@ def unfold(x: Tensor, time_steps: int) -> Tensor:
         - returns: ``[T, B, ...]``
 
     Raises:
-        UserError: If `time_steps` does not divide the batch.
+        UserError: If `time_steps` was never set, or does not divide the batch.
     """
+    if time_steps is None:
+        raise UserError(
+            'time_steps was never set: build the layer inside a mmspike model, which hands its '
+            'time_steps to every neuron and head, or call '
+            'mmspike.neurons.set_time_steps(module, T).'
+        )
     if x.shape[0] % time_steps:
         raise UserError(
             f'a batch of {x.shape[0]} cannot be unfolded into {time_steps} time steps: its size '
@@ -75,7 +81,7 @@ def fold_sequence(x: Tensor) -> Tensor:
     return fold(x.transpose(0, 1))
 
 
-def mean_over_time(x: Tensor, time_steps: int) -> Tensor:
+def mean_over_time(x: Tensor, time_steps: int | None) -> Tensor:
     """Average over the time steps: the readout of a head.
 
     Shape:

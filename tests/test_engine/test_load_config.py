@@ -71,3 +71,10 @@ def test_what_cannot_be_done(tmp_path):
     (tmp_path / 'rootless.py').write_text('a = 1')
     with pytest.raises(UserError, match='no data_root'):
         load_config(tmp_path / 'rootless.py', {'data_root': 'new'})
+
+
+def test_a_root_that_no_dataset_uses_is_said_so(tmp_path):
+    path = tmp_path / 'child.py'
+    path.write_text("data_root = 'data/mine/'\nval = dict(data_root='data/coco/')")
+    with pytest.raises(UserError, match="is 'data/mine/', but no dataset in it lies there"):
+        load_config(path, {'data_root': 'elsewhere'})

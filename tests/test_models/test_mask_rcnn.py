@@ -125,6 +125,23 @@ def test_predictions_are_one_an_image_whatever_t(time_steps):
         assert instances.masks.shape == (len(instances.bboxes), 64, 96)
 
 
+def test_an_image_is_predicted_alike_alone_and_in_a_batch():
+    model, data = tiny(3), batch()  # T = 3 and B = 2: no axis passes for the other.
+    together = predict(model, data)
+    for i, expected in enumerate(together):
+        alone = dict(inputs=data['inputs'][i : i + 1], data_samples=data['data_samples'][i : i + 1])
+        (result,) = predict(model, alone)
+        mine, other = result.pred_instances, expected.pred_instances
+        assert len(other.scores) > 0
+        torch.testing.assert_close(mine.scores, other.scores)
+        torch.testing.assert_close(mine.bboxes, other.bboxes)
+
+
+def test_several_rpn_convolutions_as_in_mmdet():
+    head = tiny(**{'model.rpn_head.num_convs': 3}).rpn_head
+    assert len(head.rpn_conv) == 3
+
+
 def test_prediction_without_any_detection():
     model = tiny(**{'model.test_cfg.rcnn.score_thr': 1.1})
     for result in predict(model, batch()):

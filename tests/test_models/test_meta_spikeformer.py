@@ -112,6 +112,23 @@ def test_every_neuron_gets_the_time_steps_and_the_config():
     assert {n.tau for n in neurons} == {3.0}
 
 
+def test_the_paper_form_fires_the_same_spikes_through_the_whole_backbone():
+    x = torch.randn(B, 3, 32, 32).double()
+    paper = dict(type='mmspike.LIF', decay_input=False, v_threshold=2.0)
+    for a, b in zip(tiny().double().eval()(x), tiny(neuron=paper).double().eval()(x), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_a_neuron_may_be_given_as_a_class():
+    assert any(isinstance(m, LIF) for m in tiny(neuron=dict(type=LIF, tau=3.0)).modules())
+
+
+def test_stages_behind_the_last_output_ask_for_no_gradient():
+    model = tiny(out_indices=(1, 2)).train()
+    sum(out.mean() for out in model(torch.randn(B, 3, 32, 32))).backward()
+    assert [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None] == []
+
+
 def test_relu_gives_the_ann_twin_with_the_same_parameters():
     twin = tiny(neuron=dict(type='ReLU'))
     assert not any(isinstance(m, LIF) for m in twin.modules())

@@ -1,5 +1,7 @@
 """Converted released checkpoints, against what the released classifier computes."""
 
+from argparse import Namespace
+
 import numpy as np
 import pytest
 import torch
@@ -17,7 +19,9 @@ from mmspike.neurons import LIF, mean_over_time
 def converted(tmp_path_factory):
     """The 15M checkpoint, released and converted, as files."""
     folder = tmp_path_factory.mktemp('released')
-    torch.save(released_checkpoint('15m'), folder / 'released.pth')
+    # The authors' training script saves its arguments too.
+    released = {**released_checkpoint('15m'), 'args': Namespace(lr=1e-3)}
+    torch.save(released, folder / 'released.pth')
     convert_checkpoint(folder / 'released.pth', folder / 'converted.pth')
     return folder / 'converted.pth'
 
@@ -93,8 +97,8 @@ def test_foreign_name(name):
 
 def test_a_checkpoint_of_another_size_is_refused(converted):
     init_cfg = dict(type='Pretrained', checkpoint=str(converted), prefix='backbone.')
-    check_pretrained(MetaSpikeFormer('15m', init_cfg=init_cfg))
+    check_pretrained(MetaSpikeFormer('15m', init_cfg=[init_cfg]))
     with pytest.raises(ValueError, match=r'downsamplings.0.conv.weight is \(32, .* and \(64, '):
-        check_pretrained(MetaSpikeFormer('55m', init_cfg=init_cfg))
+        check_pretrained(MetaSpikeFormer('55m', init_cfg=[init_cfg]))
     with pytest.raises(ValueError, match='it lacks downsamplings.0.conv.weight'):
         check_pretrained(MetaSpikeFormer('15m', init_cfg={**init_cfg, 'prefix': 'model.'}))

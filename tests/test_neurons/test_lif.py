@@ -188,7 +188,7 @@ def test_fixed_threshold_is_no_parameter_and_learnable_is():
 
 
 def test_neuron_without_time_steps():
-    with pytest.raises(ValueError, match='LIF.time_steps was never set'):
+    with pytest.raises(ValueError, match='time_steps was never set'):
         LIF()(torch.rand(2, 3))
 
 

@@ -126,6 +126,7 @@ class MetaSpikeFormer(BaseModule):
         time_steps: The number of time steps T, the only place where it is written.
         in_channels: Channels of the input.
         out_indices: Which outputs to return, in this order; 0 to 4 stand for 1a, 1b, 2, 3, 4.
+            Stages behind the last one asked for keep their weights and are not run.
         time_reduction: None returns every time step; ``'mean'`` averages the outputs over T, so
             that whatever follows may be an ordinary network.
         neuron: Config of the neurons; ``dict(type='ReLU')`` gives the ANN twin.
@@ -260,6 +261,10 @@ class MetaSpikeFormer(BaseModule):
         )
 
     def _freeze(self) -> None:
+        # What no output needs never runs; a gradient that never comes would stop DDP.
+        for i in range(max(self.out_indices) + 1, len(self.stages)):
+            self.downsamplings[i].requires_grad_(False)
+            self.stages[i].requires_grad_(False)
         for i in range(self.frozen_stages + 1):
             for module in (self.downsamplings[i], self.stages[i]):
                 module.eval()

@@ -2,7 +2,7 @@
 
 from mmcv.cnn import ConvModule
 from mmdet.models.dense_heads import RPNHead
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmspike.layers import SpikeConv2d
 from mmspike.neurons import mean_over_time
@@ -14,9 +14,10 @@ class SpikeRPNHead(RPNHead):
     """mmdet's RPN head with a neuron before every convolution, averaged over time at its end.
 
     Args:
-        args: As of `mmdet.models.RPNHead`, with one convolution before the predictors.
-        norm_cfg: Config of a norm behind that convolution, where mmdet has none. It keeps the
-            potentials near the threshold of the predictors' neurons, which else start silent.
+        args: As of `mmdet.models.RPNHead`.
+        norm_cfg: Config of a norm behind the convolutions before the predictors, where mmdet has
+            none. It keeps the potentials near the threshold of the next neurons, which else start
+            silent.
         kwargs: As of `mmdet.models.RPNHead`.
 
     Shape:
@@ -33,15 +34,19 @@ class SpikeRPNHead(RPNHead):
 
     def _init_layers(self) -> None:
         anchors, box_dim = self.num_base_priors, self.bbox_coder.encode_size
-        self.rpn_conv = ConvModule(
-            self.in_channels,
-            self.feat_channels,
-            3,
-            padding=1,
-            conv_cfg={'type': 'mmspike.SpikeConv2d'},
-            norm_cfg=self.norm_cfg,
-            act_cfg=None,
-        )
+        convs = [
+            ConvModule(
+                self.feat_channels if i else self.in_channels,
+                self.feat_channels,
+                3,
+                padding=1,
+                conv_cfg={'type': 'mmspike.SpikeConv2d'},
+                norm_cfg=self.norm_cfg,
+                act_cfg=None,
+            )
+            for i in range(self.num_convs)
+        ]
+        self.rpn_conv = nn.Sequential(*convs) if len(convs) > 1 else convs[0]
         self.rpn_cls = SpikeConv2d(self.feat_channels, anchors * self.cls_out_channels, 1)
         self.rpn_reg = SpikeConv2d(self.feat_channels, anchors * box_dim, 1)
 

@@ -13,8 +13,10 @@ class SpikeFPN(FPN):
     """mmdet's FPN with a neuron before every convolution.
 
     The last two stages of Meta-SpikeFormer have the same stride (16). A pyramid needs strides that
-    double, so the last input is brought to stride 32 by a max-pooling of its membrane potentials:
-    whatever neuron reads it next fires where any of the pooled ones would.
+    double, so the last input is brought to stride 32 by a max-pooling of its membrane potentials, a
+    comparison of analog values without parameters. At T = 1 the neuron behind it fires exactly
+    where any of the pooled ones would; at T > 1 it may differ, as each of those would reset by
+    itself.
 
     Args:
         args: As of `mmdet.models.FPN`.

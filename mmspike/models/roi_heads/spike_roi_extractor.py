@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from mmdet.models.roi_heads.roi_extractors import SingleRoIExtractor
 from torch import Tensor
 
-from mmspike.neurons import repeat_rois
+from mmspike.neurons import repeat_rois, unfold
 from mmspike.registry import MODELS
 
 
@@ -24,6 +24,6 @@ class SpikeRoIExtractor(SingleRoIExtractor):
     def forward(
         self, feats: Sequence[Tensor], rois: Tensor, roi_scale_factor: float | None = None
     ) -> Tensor:
-        batch_size = feats[0].shape[0] // self.time_steps
+        batch_size = unfold(feats[0], self.time_steps).shape[1]
         rois = repeat_rois(rois, self.time_steps, batch_size)
         return super().forward(feats, rois, roi_scale_factor)

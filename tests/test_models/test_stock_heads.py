@@ -1,0 +1,74 @@
+"""The backbone with `time_reduction='mean'` before the heads of the three libraries as they are."""
+
+import re
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS, DefaultScope
+
+ROOT = Path(__file__).parents[2]
+TINY = dict(dims=(8, 8, 8, 8, 8), depths=(1,) * 5, heads=2)
+BACKBONE = dict(
+    type='mmspike.MetaSpikeFormer',
+    arch=TINY,
+    time_steps=2,
+    out_indices=(1, 2, 3, 4),
+    time_reduction='mean',
+)
+SIZE = 128
+
+
+@pytest.mark.skipif(not find_spec('mmdet'), reason='the README finetunes a config of mmdet')
+def test_mmdet_mask_rcnn_as_the_readme_shows_it(tmp_path):
+    import mmdet
+
+    stock = Path(mmdet.__file__).parent / '.mim/configs/mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py'
+    example = re.findall(r'```python\n(.*?)```', (ROOT / 'README.md').read_text(), re.DOTALL)[0]
+    example = '\n'.join(line.removeprefix('  ') for line in example.splitlines())
+    config = tmp_path / 'example.py'
+    config.write_text(example.replace('mask-rcnn_r50_fpn_1x_coco.py', str(stock)))
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        model = MODELS.build(Config.fromfile(config).model).eval()
+    with torch.no_grad():
+        levels = model.extract_feat(torch.randn(1, 3, SIZE, SIZE))
+    told = [stride for stride, _ in model.rpn_head.prior_generator.strides]
+    assert [SIZE // level.shape[-1] for level in levels] == told
+    assert {level.shape[0] for level in levels} == {1}
+
+
+@pytest.mark.skipif(not find_spec('mmseg'), reason='a model of mmseg')
+def test_mmseg_encoder_decoder():
+    head = dict(
+        type='FPNHead',
+        in_channels=[8] * 4,
+        in_index=[0, 1, 2, 3],
+        feature_strides=[4, 8, 16, 16],
+        channels=8,
+        num_classes=3,
+        norm_cfg=dict(type='BN'),
+    )
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        model = MODELS.build(
+            dict(type='EncoderDecoder', backbone=BACKBONE, decode_head=head, test_cfg={})
+        )
+    assert model(torch.randn(2, 3, 64, 96)).shape == (2, 3, 16, 24)
+
+
+@pytest.mark.skipif(not find_spec('mmpretrain'), reason='a model of mmpretrain')
+def test_mmpretrain_image_classifier():
+    backbone = dict(BACKBONE, out_indices=(4,))
+    head = dict(type='LinearClsHead', in_channels=8, num_classes=5)
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        model = MODELS.build(
+            dict(
+                type='ImageClassifier',
+                backbone=backbone,
+                neck=dict(type='GlobalAveragePooling'),
+                head=head,
+            )
+        )
+        scores = model(torch.randn(2, 3, 32, 32), mode='tensor')
+    assert scores.shape == (2, 5)
