@@ -177,6 +177,16 @@ def test_every_weight_layer_but_the_first_sees_spikes_only():
     assert {name for name, spikes in binary.items() if not spikes} == expected_real
 
 
+def test_no_stock_activation_stands_before_a_neuron():
+    """A ReLU left over in a head would cut the negative potentials off."""
+    model, called = tiny(), []
+    for name, module in model.named_modules():
+        if isinstance(module, nn.ReLU):
+            module.register_forward_hook(lambda *_, name=name: called.append(name))
+    predict(model, batch())
+    assert called == []
+
+
 def test_time_steps_and_neuron_are_written_once():
     model = tiny(3)
     told = {m.time_steps for m in model.modules() if hasattr(m, 'time_steps')}
