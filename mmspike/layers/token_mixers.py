@@ -4,7 +4,7 @@ from mmcv.cnn import build_norm_layer
 from torch import Tensor, nn
 
 from mmspike.errors import UserError
-from mmspike.neurons import build_neuron
+from mmspike.neurons import LIF, build_neuron
 
 from .conv_bn import NORM, spike_conv_norm
 from .rep_conv import RepConv
@@ -85,6 +85,10 @@ class SpikeSelfAttention(nn.Module):
         self.attention_neuron = build_neuron(
             neuron, v_threshold=form * self.threshold, input_gain=1 / self.scale
         )
+        # A fixed threshold bounds what a count of spikes can do. A ReLU has none: in the ANN twin
+        # the sum over positions would grow with the image, so it averages instead; the norms behind
+        # it take the factor out at the size of training.
+        self.averages = not isinstance(self.attention_neuron, LIF)
         self.proj = RepConv(channels, norm_cfg)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -94,6 +98,8 @@ class SpikeSelfAttention(nn.Module):
         key = self._split(self.key_neuron(self.key_conv(spikes)))
         value = self._split(self.value_neuron(self.value_conv(spikes)))
         context = value @ key.transpose(-1, -2)  # [n, h, d, d]
+        if self.averages:
+            context = context / key.shape[-1]
         attention = (context @ query).reshape(x.shape)  # [n, h, d, p] -> [n, C, H, W]
         return self.proj(self.attention_neuron(attention))
 

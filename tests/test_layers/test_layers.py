@@ -140,6 +140,18 @@ def test_attention_fires_at_four_on_integers():
     assert torch.equal(seen[0], seen[0].round())
 
 
+@pytest.mark.parametrize(('neuron', 'growth'), [('ReLU', 1), ('mmspike.LIF', 4)])
+def test_attention_of_the_twin_does_not_grow_with_the_image(neuron, growth):
+    layer = set_time_steps(SpikeSelfAttention(16, num_heads=4, neuron=dict(type=neuron)), T)
+    layer.query_conv = layer.key_conv = layer.value_conv = nn.Identity()
+    seen = []
+    layer.attention_neuron.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    x = torch.rand(T * B, 16, 3, 5) * 4
+    layer(x)
+    layer(x.tile(1, 1, 2, 2))
+    torch.testing.assert_close(seen[1][..., :3, :5], growth * seen[0])
+
+
 def test_attention_heads_must_divide_channels():
     with pytest.raises(ValueError, match='20 channels cannot be divided among 8 attention heads'):
         SpikeSelfAttention(20, num_heads=8)
