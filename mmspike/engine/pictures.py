@@ -12,6 +12,9 @@ from mmengine.structures import InstanceData
 
 from mmspike.errors import UserError
 
+GAP = 8
+MAX_WIDTH = 900
+
 
 @torch.no_grad()
 def draw_detections(
@@ -81,13 +84,16 @@ def _enlarge(instances: InstanceData, factor: int) -> InstanceData:
 
 
 def _write_overview(tiles: Sequence[np.ndarray], columns: int, folder: Path) -> Path:
-    height = max(tile.shape[0] for tile in tiles)
-    width = max(tile.shape[1] for tile in tiles)
-    gap, rows = 8, -(-len(tiles) // columns)
-    sheet = np.full((rows * (height + gap), columns * (width + gap), 3), 255, np.uint8)
-    for i, tile in enumerate(tiles):
-        y, x = i // columns * (height + gap), i % columns * (width + gap)
-        sheet[y : y + tile.shape[0], x : x + tile.shape[1]] = tile
+    """Put the pictures on one sheet, all as wide as the widest within reason."""
+    width = min(max(tile.shape[1] for tile in tiles), MAX_WIDTH)
+    tiles = [mmcv.imresize(tile, (width, tile.shape[0] * width // tile.shape[1])) for tile in tiles]
+    rows = [tiles[i : i + columns] for i in range(0, len(tiles), columns)]
+    height = [max(tile.shape[0] for tile in row) + GAP for row in rows]
+    sheet = np.full((sum(height), columns * (width + GAP), 3), 255, np.uint8)
+    for i, row in enumerate(rows):
+        for j, tile in enumerate(row):
+            y, x = sum(height[:i]), j * (width + GAP)
+            sheet[y : y + tile.shape[0], x : x + width] = tile
     path = folder / 'overview.png'
-    mmcv.imwrite(sheet[:-gap, :-gap], str(path))
+    mmcv.imwrite(sheet[:-GAP, :-GAP], str(path))
     return path
