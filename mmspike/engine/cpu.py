@@ -3,6 +3,7 @@
 import ctypes
 import platform
 
+import numpy as np
 import torch
 
 # From malloc.h of glibc.
@@ -18,6 +19,8 @@ def use_cpu_well() -> None:
     the system as they are freed, to get them back as pages to be zeroed: a quarter of the time of a
     Mask R-CNN iteration.
     """
+    for kind in 'efd':
+        np.finfo(kind)  # It looks at denormal numbers once, and would warn that they are gone.
     torch.set_flush_denormal(True)
     if platform.libc_ver()[0] == 'glibc':
         libc = ctypes.CDLL(None)
