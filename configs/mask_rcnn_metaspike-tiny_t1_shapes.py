@@ -81,8 +81,8 @@ test_dataloader = val_dataloader
 val_evaluator = dict(ann_file=data_root + 'annotations/instances_val.json')
 test_evaluator = val_evaluator
 
-max_epochs = 10
-train_cfg = dict(max_epochs=max_epochs, val_interval=5)
+max_epochs = 11
+train_cfg = dict(max_epochs=max_epochs, val_interval=11)
 optim_wrapper = dict(optimizer=dict(lr=2.5e-3))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.1, by_epoch=False, begin=0, end=50),
@@ -91,3 +91,4 @@ param_scheduler = [
     ),
 ]
 auto_scale_lr = dict(base_batch_size=8)
+randomness = dict(seed=0)
