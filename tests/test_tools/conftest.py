@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -49,7 +50,9 @@ def trained(shapes, tmp_path_factory):
 def environment():
     """The environment of a subprocess that finds mmspike, installed or not."""
     paths = [str(ROOT), os.environ.get('PYTHONPATH', '')]
-    return {**os.environ, 'PYTHONPATH': os.pathsep.join(filter(None, paths))}
+    # The shell scripts call python: it must be this one, also when no environment is active.
+    programs = os.pathsep.join([os.path.dirname(sys.executable), os.environ['PATH']])
+    return {**os.environ, 'PATH': programs, 'PYTHONPATH': os.pathsep.join(filter(None, paths))}
 
 
 def arguments(shapes, work_dir, *options, config=None, flags=()):
