@@ -6,11 +6,14 @@ from pathlib import Path
 
 import pytest
 from mmengine.config import Config
-from mmengine.registry import MODELS, DefaultScope
+from mmengine.registry import DATASETS, MODELS, DefaultScope
+from torch import nn
 
 CONFIGS = Path(__file__).parents[1] / 'configs'
 SHIPPED = sorted(path.name for path in CONFIGS.glob('*.py'))
-NAME = re.compile(r'[a-z0-9_]+_metaspike(-[a-z0-9]+)?(_t\d+)?_[a-z0-9]+\.py')
+# The last alternative is a baseline without spikes.
+NAME = re.compile(r'[a-z0-9_]+_(metaspike(-[a-z0-9]+)?(_t\d+)?|resnet18)_[a-z0-9]+\.py')
+SPLITS = ('train', 'val', 'test')
 
 
 @pytest.fixture(params=SHIPPED)
@@ -53,30 +56,84 @@ def test_bases_are_our_own():
                     assert (path.parent / base).resolve().is_relative_to(CONFIGS)
 
 
-def test_model_builds_with_matching_channels_and_classes(config):
+def datasets(config, split):
+    dataset = config[f'{split}_dataloader'].dataset
+    return dataset.get('datasets', [dataset])
+
+
+def classes_of(config):
+    (dataset, *_) = datasets(config, 'train')
+    if 'metainfo' in dataset:
+        return dataset.metainfo.classes
+    return DATASETS.get(dataset.type).METAINFO['classes']
+
+
+def classifying_heads(model):
+    """Yield every part that predicts classes, the stages of a cascade one by one."""
+    parts = [getattr(model, name, None) for name in ('bbox_head', 'decode_head', 'auxiliary_head')]
+    parts += [
+        getattr(getattr(model, 'roi_head', None), n, None) for n in ('bbox_head', 'mask_head')
+    ]
+    for part in filter(None, parts):
+        yield from part if isinstance(part, nn.ModuleList) else [part]
+
+
+def test_model_builds_with_matching_channels_strides_and_classes(config):
     model = MODELS.build(config.model)
-    assert list(model.neck.in_channels) == list(model.backbone.out_channels)
-    classes = config.train_dataloader.dataset.get('metainfo', {}).get('classes')
-    if classes:
-        assert model.roi_head.bbox_head.num_classes == len(classes)
-        assert model.roi_head.mask_head.num_classes == len(classes)
+    backbone = model.backbone
+    if hasattr(backbone, 'out_channels'):
+        taken = model.neck.in_channels if model.with_neck else model.decode_head.in_channels
+        taken = list(taken) if isinstance(taken, (list, tuple)) else [taken]
+        assert taken == list(backbone.out_channels)
+    strides = getattr(model.decode_head, 'feature_strides', None) if is_segmentor(config) else None
+    if strides and hasattr(backbone, 'out_strides'):
+        assert tuple(strides) == backbone.out_strides
+    heads = list(classifying_heads(model))
+    assert heads
+    assert {head.num_classes for head in heads} == {len(classes_of(config))}
 
 
-def test_time_steps_stand_in_the_backbone_alone(config):
+def is_segmentor(config):
+    return config.default_scope == 'mmseg'
+
+
+def test_time_steps_stand_in_the_backbone_alone(config, name):
     text = str(config.model.to_dict())
-    assert text.count("'time_steps'") == 1
-    assert 'time_steps' in config.model.backbone
+    spikes = 'metaspike' in name
+    assert text.count("'time_steps'") == spikes
+    assert ('time_steps' in config.model.backbone) == spikes
+    if spikes:
+        stated = re.search(r'_t(\d+)_', name)
+        assert config.model.backbone.time_steps == int(stated[1] if stated else 1)
+
+
+def test_t4_of_segmentation_starts_from_the_config_of_t1_it_inherits(config, name):
+    if not (is_segmentor(config) and '_t4_' in name):
+        return
+    (base,) = ast.literal_eval(re.search(r'_base_ = (\[.*\])', config.text)[1])
+    parent = Config.fromfile(CONFIGS / base)
+    last = parent.train_cfg.max_iters
+    assert config.load_from == f'work_dirs/{Path(base).stem}/iter_{last}.pth'
+    assert parent.model.backbone.time_steps == 1
 
 
 def test_pipelines_build(config):
     from mmcv.transforms import Compose
 
-    for split in ('train', 'val', 'test'):
-        Compose(config[f'{split}_dataloader'].dataset.pipeline)
+    for split in SPLITS:
+        for dataset in datasets(config, split):
+            Compose(dataset.pipeline)
 
 
 def test_data_root_is_the_only_place_of_the_data(config):
-    for split in ('train', 'val', 'test'):
-        assert config[f'{split}_dataloader'].dataset.data_root == config.data_root
+    for split in SPLITS:
+        for dataset in datasets(config, split):
+            assert dataset.data_root == config.data_root
     for split in ('val', 'test'):
-        assert config[f'{split}_evaluator'].ann_file.startswith(config.data_root)
+        file = config[f'{split}_evaluator'].get('ann_file')
+        assert file.startswith(config.data_root) if file else is_segmentor(config)
+
+
+def test_schedules_of_segmentation_end_with_the_training(config):
+    if is_segmentor(config):
+        assert config.param_scheduler[-1].end == config.train_cfg.max_iters

@@ -25,11 +25,54 @@ RPN = dict(
     **LOSSES,
 )
 ROI_LAYER = dict(type='RoIAlign', output_size=7)
+BACKBONE = dict(type='mmspike.MetaSpikeFormer', arch=TINY, time_steps=2)
+ONE_STAGE = dict(
+    backbone=BACKBONE,
+    neck=dict(type='mmspike.SpikeFPN', in_channels=[8] * 5, out_channels=8, num_outs=5),
+    data_preprocessor=dict(type='mmdet.DetDataPreprocessor'),
+    train_cfg=None,
+    test_cfg=None,
+)
+TWO_STAGE = dict(ONE_STAGE, rpn_head=None, roi_head=None)
+RETINA = dict(
+    type='mmspike.SpikeRetinaHead',
+    num_classes=2,
+    in_channels=8,
+    feat_channels=8,
+    anchor_generator=dict(
+        type='mmdet.AnchorGenerator', scales=[4], ratios=[1.0], strides=[2, 4, 8, 16, 16]
+    ),
+    bbox_coder=CODER,
+    **LOSSES,
+)
+FCOS = dict(
+    type='mmspike.SpikeFCOSHead',
+    num_classes=2,
+    in_channels=8,
+    feat_channels=8,
+    strides=[2, 4, 8, 16, 16],
+    norm_cfg=None,
+    bbox_coder=dict(type='mmdet.DistancePointBBoxCoder'),
+    loss_centerness=dict(type='mmdet.CrossEntropyLoss', use_sigmoid=True),
+    **LOSSES,
+)
+DECODE = dict(
+    in_channels=[8, 8],
+    in_index=[0, 1],
+    channels=8,
+    num_classes=3,
+    loss_decode=dict(type='mmseg.CrossEntropyLoss'),
+)
+OF_MMSEG = ('SpikeFPNHead', 'SpikeUPerHead', 'SpikeFCNHead', 'SpikeEncoderDecoder')
+OF_NONE = ('LIF', 'SpikeConv2d', 'SpikeConvTranspose2d', 'SpikeLinear', 'MetaSpikeFormer')
+OF_NONE += ('SpikeReadoutConv2d', 'SpikeReadoutLinear')
 MODEL_ARGUMENTS = {
     'LIF': {},
     'SpikeConv2d': dict(in_channels=1, out_channels=1, kernel_size=1),
     'SpikeConvTranspose2d': dict(in_channels=1, out_channels=1, kernel_size=1),
     'SpikeLinear': dict(in_features=1, out_features=1),
+    'SpikeReadoutConv2d': dict(in_channels=1, out_channels=1, kernel_size=1),
+    'SpikeReadoutLinear': dict(in_features=1, out_features=1),
     'MetaSpikeFormer': dict(arch=TINY),
     'SpikeFPN': dict(in_channels=[8, 8], out_channels=8, num_outs=2),
     'SpikeRPNHead': RPN,
@@ -43,19 +86,26 @@ MODEL_ARGUMENTS = {
         num_classes=2,
         loss_mask=dict(type='mmdet.CrossEntropyLoss', use_mask=True),
     ),
-    'SpikeMaskRCNN': dict(
-        backbone=dict(type='mmspike.MetaSpikeFormer', arch=TINY, time_steps=2),
-        neck=dict(type='mmspike.SpikeFPN', in_channels=[8] * 5, out_channels=8, num_outs=5),
-        rpn_head=None,
-        roi_head=None,
-        data_preprocessor=dict(type='mmdet.DetDataPreprocessor'),
-        train_cfg=None,
-        test_cfg=None,
+    'SpikeMaskRCNN': TWO_STAGE,
+    'SpikeCascadeRCNN': TWO_STAGE,
+    'SpikeRetinaNet': dict(ONE_STAGE, bbox_head=RETINA),
+    'SpikeFCOS': dict(ONE_STAGE, bbox_head=FCOS),
+    'SpikeRetinaHead': RETINA,
+    'SpikeFCOSHead': FCOS,
+    'SpikeFPNHead': dict(DECODE, feature_strides=[4, 8]),
+    'SpikeUPerHead': DECODE,
+    'SpikeFCNHead': dict(DECODE, in_channels=8, in_index=0),
+    'SpikeEncoderDecoder': dict(
+        backbone=BACKBONE,
+        decode_head=dict(DECODE, type='mmspike.SpikeUPerHead'),
+        data_preprocessor=dict(type='mmseg.SegDataPreProcessor'),
+        test_cfg=dict(mode='whole'),
     ),
 }
 OTHERS = [
     (HOOKS, ours.HOOKS, 'CheckFiniteLossHook'),
     (TRANSFORMS, ours.TRANSFORMS, 'LoadImageFromFile'),
+    (TRANSFORMS, ours.TRANSFORMS, 'LoadSegAnnotations'),
 ]
 
 
@@ -70,16 +120,17 @@ def test_these_are_all_registered_types():
         registry.import_from_location()
     assert set(ours.MODELS.module_dict) == set(MODEL_ARGUMENTS)
     assert set(ours.HOOKS.module_dict) == {'CheckFiniteLossHook'}
-    assert set(ours.TRANSFORMS.module_dict) == {'LoadImageFromFile'}
+    assert set(ours.TRANSFORMS.module_dict) == {'LoadImageFromFile', 'LoadSegAnnotations'}
     assert not ours.DATASETS.module_dict
     assert ours.DATASETS.parent is DATASETS
 
 
 @pytest.mark.parametrize('name', MODEL_ARGUMENTS)
 def test_a_model_type_builds_from_every_scope(scope, name):
-    if name.startswith(('SpikeFPN', 'SpikeR', 'SpikeS', 'SpikeF', 'SpikeM')):
-        pytest.importorskip('mmdet', reason='a model of mmdet')
-    module = MODELS.build(dict(type=f'mmspike.{name}', **MODEL_ARGUMENTS[name]))
+    if name not in OF_NONE:
+        library = 'mmseg' if name in OF_MMSEG else 'mmdet'
+        pytest.importorskip(library, reason=f'a model of {library}')
+    module = MODELS.build({**MODEL_ARGUMENTS[name], 'type': f'mmspike.{name}'})
     assert isinstance(set_time_steps(module, 2), nn.Module)
 
 

@@ -39,6 +39,7 @@ def use_launcher(config: Config, launcher: str) -> None:
             f'--launcher {launcher} needs GPUs, and this machine shows none; '
             'use --launcher pytorch on CPUs.'
         )
+    config.sync_bn = None  # torch synchronizes batch statistics on GPUs alone.
     wrapper = dict(
         type='MMDistributedDataParallel',
         broadcast_buffers=False,

@@ -3,7 +3,14 @@
 from .channel_mlps import ChannelConv, ChannelMLP
 from .conv_bn import ConvNorm, spike_conv_norm
 from .rep_conv import NormAndPad, RepConv
-from .spike_conv import SpikeConv2d, SpikeConvTranspose2d, SpikeLinear
+from .spike_conv import (
+    SpikeConv2d,
+    SpikeConvTranspose2d,
+    SpikeLinear,
+    SpikeReadoutConv2d,
+    SpikeReadoutLinear,
+)
+from .spiking_head import SpikingHead, make_spiking
 from .token_mixers import SepConv, SpikeSelfAttention
 
 __all__ = [
@@ -16,6 +23,10 @@ __all__ = [
     'SpikeConv2d',
     'SpikeConvTranspose2d',
     'SpikeLinear',
+    'SpikeReadoutConv2d',
+    'SpikeReadoutLinear',
     'SpikeSelfAttention',
+    'SpikingHead',
+    'make_spiking',
     'spike_conv_norm',
 ]

@@ -8,7 +8,7 @@ with its own weight names and initialization.
 from mmcv.cnn import build_norm_layer
 from torch import Tensor, nn
 
-from mmspike.neurons import build_neuron
+from mmspike.neurons import build_neuron, mean_over_time
 from mmspike.registry import MODELS
 
 
@@ -57,3 +57,26 @@ class SpikeLinear(_Spiking, nn.Linear):
     def forward(self, x: Tensor) -> Tensor:
         x = super().forward(x)
         return x if self.norm is None else self.norm(x)
+
+
+class _Readout:
+    """Mixin: average what the layer puts out over time, as the last step of a head.
+
+    The mean comes after the weights, so that what they multiply stays 0 or 1.
+    """
+
+    time_steps: int | None = None
+
+    def forward(self, x: Tensor, *args) -> Tensor:
+        return mean_over_time(super().forward(x, *args), self.time_steps)
+
+
+# mmengine's initializers look for torch's layer among the direct bases.
+@MODELS.register_module()
+class SpikeReadoutConv2d(_Readout, SpikeConv2d, nn.Conv2d):
+    """A convolution that predicts; ``[T*B, C, H, W]`` in, ``[B, C', H', W']`` out."""
+
+
+@MODELS.register_module()
+class SpikeReadoutLinear(_Readout, SpikeLinear, nn.Linear):
+    """A linear layer that predicts; ``[T*B, C]`` in, ``[B, C']`` out."""

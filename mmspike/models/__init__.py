@@ -9,11 +9,18 @@ from mmspike import layers
 from mmspike.compat import make_torchvision_importable
 
 from . import backbones
+from .spiking_model import SpikingModel
 
-__all__ = ['backbones', 'layers']
+__all__ = ['SpikingModel', 'backbones', 'layers']
 
 if find_spec('mmdet'):
     make_torchvision_importable()  # mmdet imports mmpretrain, if that is there, and so torchvision.
     from . import dense_heads, detectors, necks, roi_heads
 
     __all__ += ['dense_heads', 'detectors', 'necks', 'roi_heads']
+
+if find_spec('mmseg'):
+    make_torchvision_importable()  # So do some heads of mmseg.
+    from . import decode_heads, segmentors
+
+    __all__ += ['decode_heads', 'segmentors']

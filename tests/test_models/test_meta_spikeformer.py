@@ -95,6 +95,28 @@ def test_time_reduction_averages_over_time():
         torch.testing.assert_close(reduced, (full[:B] + full[B:]) / 2)
 
 
+def test_outputs_take_the_channels_and_strides_asked_for():
+    wanted = dict(out_indices=(3, 4), out_channels=(8, 40), out_strides=(16, 32))
+    outs = tiny(**wanted)(torch.randn(B, 3, 64, 96))
+    assert [tuple(out.shape) for out in outs] == [(T * B, 8, 4, 6), (T * B, 40, 2, 3)]
+    pooled, plain = (tiny(out_indices=(4,), out_strides=strides) for strides in ((32,), (16,)))
+    pooled.load_state_dict(plain.state_dict())
+    x = torch.randn(B, 3, 96, 64)
+    expected = torch.nn.functional.max_pool2d(plain(x)[0], 3, 2, 1)
+    torch.testing.assert_close(pooled(x)[0], expected)
+
+
+def test_weights_named_for_another_backbone_are_left_out_with_a_warning(monkeypatch):
+    said = []
+    monkeypatch.setattr(
+        'mmspike.models.backbones.meta_spikeformer.print_log', lambda text, **_: said.append(text)
+    )
+    assert tiny(pretrained='open-mmlab://resnet50_v1c').init_cfg is None
+    assert tiny(pretrained='ours.pth').init_cfg['checkpoint'] == 'ours.pth'
+    assert len(said) == 1
+    assert 'open-mmlab://resnet50_v1c' in said[0]
+
+
 def test_a_still_image_is_encoded_once():
     model = tiny()
     batches = []
@@ -200,6 +222,12 @@ def test_built_from_a_config():
         (dict(out_indices=()), 'must name outputs from 0 to 4'),
         (dict(time_reduction='sum'), "time_reduction is 'sum'"),
         (dict(frozen_stages=5), 'frozen_stages is 5'),
+        (
+            dict(out_indices=(3, 4), out_strides=(16, 64)),
+            'out_strides is \\(16, 64\\), but it must',
+        ),
+        (dict(out_channels=(8, 8)), 'must be 5 numbers, one for each of out_indices'),
+        (dict(out_indices=(4,), out_channels=(0,)), 'positive integers'),
     ],
 )
 def test_bad_options(options, message):

@@ -21,40 +21,43 @@ BACKBONE = dict(
 SIZE = 128
 
 
-@pytest.mark.skipif(not find_spec('mmdet'), reason='the README finetunes a config of mmdet')
-def test_mmdet_mask_rcnn_as_the_readme_shows_it(tmp_path):
-    import mmdet
+def config_of(library, path):
+    spec = pytest.importorskip(library, reason='its own config')
+    return Path(spec.__file__).parent / '.mim/configs' / path
 
-    stock = Path(mmdet.__file__).parent / '.mim/configs/mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py'
-    example = re.findall(r'```python\n(.*?)```', (ROOT / 'README.md').read_text(), re.DOTALL)[0]
-    example = '\n'.join(line.removeprefix('  ') for line in example.splitlines())
-    config = tmp_path / 'example.py'
-    config.write_text(example.replace('mask-rcnn_r50_fpn_1x_coco.py', str(stock)))
-    with DefaultScope.overwrite_default_scope('mmdet'):
-        model = MODELS.build(Config.fromfile(config).model).eval()
-    with torch.no_grad():
-        levels = model.extract_feat(torch.randn(1, 3, SIZE, SIZE))
-    told = [stride for stride, _ in model.rpn_head.prior_generator.strides]
+
+def check_levels(levels, told):
     assert [SIZE // level.shape[-1] for level in levels] == told
     assert {level.shape[0] for level in levels} == {1}
 
 
-@pytest.mark.skipif(not find_spec('mmseg'), reason='a model of mmseg')
-def test_mmseg_encoder_decoder():
-    head = dict(
-        type='FPNHead',
-        in_channels=[8] * 4,
-        in_index=[0, 1, 2, 3],
-        feature_strides=[4, 8, 16, 16],
-        channels=8,
-        num_classes=3,
-        norm_cfg=dict(type='BN'),
+def test_mmdet_mask_rcnn_as_the_readme_shows_it(tmp_path):
+    stock = config_of('mmdet', 'mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py')
+    example = re.findall(r'```python\n(.*?)```', (ROOT / 'README.md').read_text(), re.DOTALL)[0]
+    example = '\n'.join(line.removeprefix('  ') for line in example.splitlines())
+    config = tmp_path / 'example.py'
+    config.write_text(example.replace('mask-rcnn_r50_fpn_1x_coco.py', str(stock)))
+    config, stock = Config.fromfile(config), Config.fromfile(stock)
+    assert {k: v for k, v in config.model.items() if v != stock.model[k]}.keys() == {'backbone'}
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        model = MODELS.build(config.model).eval()
+    with torch.no_grad():
+        levels = model.extract_feat(torch.randn(1, 3, SIZE, SIZE))
+    check_levels(levels, [stride for stride, _ in model.rpn_head.prior_generator.strides])
+
+
+def test_mmseg_semantic_fpn_with_nothing_but_our_backbone():
+    config = Config.fromfile(config_of('mmseg', 'sem_fpn/fpn_r50_4xb4-160k_ade20k-512x512.py'))
+    config.model.backbone = dict(
+        BACKBONE, out_channels=(256, 512, 1024, 2048), out_strides=(4, 8, 16, 32)
     )
     with DefaultScope.overwrite_default_scope('mmseg'):
-        model = MODELS.build(
-            dict(type='EncoderDecoder', backbone=BACKBONE, decode_head=head, test_cfg={})
+        model = MODELS.build(config.model).eval()
+    with torch.no_grad():
+        check_levels(
+            model.extract_feat(torch.randn(1, 3, SIZE, SIZE)), model.decode_head.feature_strides
         )
-    assert model(torch.randn(2, 3, 64, 96)).shape == (2, 3, 16, 24)
+        assert model(torch.randn(2, 3, 64, 96)).shape == (2, 150, 16, 24)
 
 
 @pytest.mark.skipif(not find_spec('mmpretrain'), reason='a model of mmpretrain')

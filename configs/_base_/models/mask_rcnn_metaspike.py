@@ -21,6 +21,7 @@ model = dict(
         time_steps=1,
         neuron=dict(type='mmspike.LIF'),
         out_indices=(1, 2, 3, 4),
+        out_strides=(4, 8, 16, 32),  # Stage 4 has 16; pooling makes it a pyramid.
     ),
     neck=dict(
         type='mmspike.SpikeFPN',

@@ -1,9 +1,11 @@
 """Meta-SpikeFormer, the backbone of Spike-driven Transformer V2 (Yao et al., ICLR 2024)."""
 
+import logging
 from collections.abc import Sequence
 from contextlib import contextmanager
 
 import torch
+from mmengine.logging import print_log
 from mmengine.model import BaseModule
 from mmengine.utils.dl_utils.parrots_wrapper import _BatchNorm
 from torch import Tensor, nn
@@ -74,6 +76,39 @@ def resolve_arch(arch: str | dict) -> dict:
     return arch
 
 
+def check_outputs(
+    name: str,
+    wanted: Sequence[int] | None,
+    own: tuple[int, ...],
+    allowed: Sequence[int] | None = None,
+) -> tuple[int, ...]:
+    """Check what is asked of the outputs against what the stages have; None asks for just that.
+
+    Args:
+        name: The argument's name, for the message.
+        wanted: A number for each output.
+        own: What the stages have.
+        allowed: The numbers to choose from; None allows a stage's own and twice that.
+
+    Raises:
+        UserError: If there are more or fewer numbers than outputs, or one is not allowed.
+    """
+    if wanted is None:
+        return own
+    wanted = tuple(wanted)
+    choices = [allowed or (number, 2 * number) for number in own]
+    fits = len(wanted) == len(own) and all(
+        value in choice for value, choice in zip(wanted, choices, strict=True)
+    )
+    if not fits:
+        rule = 'positive integers' if allowed else f'each that of {own} or twice that'
+        raise UserError(
+            f'{name} is {wanted!r}, but it must be {len(own)} numbers, one for each of '
+            f'out_indices, {rule}.'
+        )
+    return wanted
+
+
 class MetaBlock(nn.Module):
     """A token mixer and a channel mixer, each with a membrane shortcut.
 
@@ -127,6 +162,14 @@ class MetaSpikeFormer(BaseModule):
         in_channels: Channels of the input.
         out_indices: Which outputs to return, in this order; 0 to 4 stand for 1a, 1b, 2, 3, 4.
             Stages behind the last one asked for keep their weights and are not run.
+        out_channels: Channels of the outputs, for a neck that was made for another backbone: a
+            neuron, a pointwise convolution and a norm bring each output to its number. None leaves
+            the outputs as they are.
+        out_strides: Strides of the outputs, each the stage's own or twice that: then its membrane
+            potentials are max-pooled, a comparison of analog values without parameters. So stage
+            4, of stride 16, becomes the level of stride 32 of a pyramid. At T = 1 the neuron behind
+            fires exactly where any of the pooled ones would; at T > 1 it may differ, as each of
+            those would reset by itself. None leaves the outputs as they are.
         time_reduction: None returns every time step; ``'mean'`` averages the outputs over T, so
             that whatever follows may be an ordinary network.
         neuron: Config of the neurons; ``dict(type='ReLU')`` gives the ANN twin.
@@ -136,6 +179,9 @@ class MetaSpikeFormer(BaseModule):
         norm_eval: Keep the norms in evaluation mode while training.
         with_cp: Save memory by computing each block again in the backward pass.
         init_cfg: Initialization config, such as ``dict(type='Pretrained', checkpoint=...)``.
+        pretrained: The same in short, a file, as mmseg hands it down from its configs. A name of
+            the model zoo (``open-mmlab://resnet50_v1c``) is what the backbone was whose place this
+            one takes; it is left out with a warning.
 
     Shape:
         - input: a still image ``[B, C, H, W]``, shown at every step, or a sequence
@@ -153,6 +199,8 @@ class MetaSpikeFormer(BaseModule):
         time_steps: int = 1,
         in_channels: int = 3,
         out_indices: Sequence[int] = (0, 1, 2, 3, 4),
+        out_channels: Sequence[int] | None = None,
+        out_strides: Sequence[int] | None = None,
         time_reduction: str | None = None,
         neuron: dict | None = None,
         norm_cfg: dict | None = None,
@@ -160,7 +208,17 @@ class MetaSpikeFormer(BaseModule):
         norm_eval: bool = False,
         with_cp: bool = False,
         init_cfg: dict | list[dict] | None = None,
+        pretrained: str | None = None,
     ) -> None:
+        if pretrained and '://' in pretrained:
+            print_log(
+                f'The config names pretrained={pretrained!r}, weights of another backbone; '
+                'MetaSpikeFormer starts without them. Set pretrained=None to silence this.',
+                logger='current',
+                level=logging.WARNING,
+            )
+        elif pretrained:
+            init_cfg = {'type': 'Pretrained', 'checkpoint': pretrained, 'prefix': 'backbone.'}
         super().__init__(init_cfg)
         arch = resolve_arch(arch)
         last = len(STRIDES) - 1
@@ -181,11 +239,24 @@ class MetaSpikeFormer(BaseModule):
         self.frozen_stages = frozen_stages
         self.norm_eval = norm_eval
         self.with_cp = with_cp
-        self.out_channels = tuple(arch['dims'][i] for i in self.out_indices)
+        channels = tuple(arch['dims'][i] for i in self.out_indices)
         strides = torch.tensor(STRIDES).cumprod(0).tolist()
-        self.out_strides = tuple(strides[i] for i in self.out_indices)
+        strides = tuple(strides[i] for i in self.out_indices)
+        self.out_channels = check_outputs('out_channels', out_channels, channels, range(1, 1 << 20))
+        self.out_strides = check_outputs('out_strides', out_strides, strides)
         with default_neuron(neuron):
             self._build_stages(arch, in_channels, norm_cfg)
+            self.adapters = nn.ModuleList(
+                nn.Sequential(
+                    # Windows centred as those of the 3x3 convolutions of stride 2; any size rounds
+                    # up as theirs do.
+                    *([nn.MaxPool2d(3, stride=2, padding=1)] if wanted > stride else []),
+                    *([spike_conv_norm(own, out, norm_cfg=norm_cfg)] if out_channels else []),
+                )
+                for own, out, stride, wanted in zip(
+                    channels, self.out_channels, strides, self.out_strides, strict=True
+                )
+            )
         set_time_steps(self, self.time_steps)
         self._freeze()
 
@@ -226,11 +297,16 @@ class MetaSpikeFormer(BaseModule):
                 x = self.downsamplings[i](x)
             for block in stage:
                 x = self._run(block, x)
-            if i in self.out_indices:
-                outs[i] = mean_over_time(x, self.time_steps) if self.time_reduction else x
+            outs[i] = x
             if i == max(self.out_indices):
                 break
-        return tuple(outs[i] for i in self.out_indices)
+        return tuple(
+            self._reduce(adapter(outs[i]))
+            for i, adapter in zip(self.out_indices, self.adapters, strict=True)
+        )
+
+    def _reduce(self, x: Tensor) -> Tensor:
+        return mean_over_time(x, self.time_steps) if self.time_reduction else x
 
     def _encode(self, x: Tensor) -> Tensor:
         """Encode the input into ``[T*B, C, H, W]`` membrane potentials."""

@@ -1,3 +1,4 @@
+from .spike_dense_heads import SpikeFCOSHead, SpikeRetinaHead
 from .spike_rpn_head import SpikeRPNHead
 
-__all__ = ['SpikeRPNHead']
+__all__ = ['SpikeFCOSHead', 'SpikeRPNHead', 'SpikeRetinaHead']

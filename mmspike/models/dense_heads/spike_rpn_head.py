@@ -4,8 +4,7 @@ from mmcv.cnn import ConvModule
 from mmdet.models.dense_heads import RPNHead
 from torch import Tensor, nn
 
-from mmspike.layers import SpikeConv2d
-from mmspike.neurons import mean_over_time
+from mmspike.layers import SpikeReadoutConv2d
 from mmspike.registry import MODELS
 
 
@@ -26,8 +25,6 @@ class SpikeRPNHead(RPNHead):
           A anchors a position
     """
 
-    time_steps: int | None = None
-
     def __init__(self, *args, norm_cfg: dict | None = None, **kwargs) -> None:
         self.norm_cfg = norm_cfg
         super().__init__(*args, **kwargs)
@@ -47,12 +44,9 @@ class SpikeRPNHead(RPNHead):
             for i in range(self.num_convs)
         ]
         self.rpn_conv = nn.Sequential(*convs) if len(convs) > 1 else convs[0]
-        self.rpn_cls = SpikeConv2d(self.feat_channels, anchors * self.cls_out_channels, 1)
-        self.rpn_reg = SpikeConv2d(self.feat_channels, anchors * box_dim, 1)
+        self.rpn_cls = SpikeReadoutConv2d(self.feat_channels, anchors * self.cls_out_channels, 1)
+        self.rpn_reg = SpikeReadoutConv2d(self.feat_channels, anchors * box_dim, 1)
 
     def forward_single(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        x = self.rpn_conv(x)
-        return (
-            mean_over_time(self.rpn_cls(x), self.time_steps),
-            mean_over_time(self.rpn_reg(x), self.time_steps),
-        )
+        x = self.rpn_conv(x)  # The stock head has a ReLU here.
+        return self.rpn_cls(x), self.rpn_reg(x)

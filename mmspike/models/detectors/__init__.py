@@ -1,3 +1,3 @@
-from .spike_detectors import SpikeMaskRCNN
+from .spike_detectors import SpikeCascadeRCNN, SpikeFCOS, SpikeMaskRCNN, SpikeRetinaNet
 
-__all__ = ['SpikeMaskRCNN']
+__all__ = ['SpikeCascadeRCNN', 'SpikeFCOS', 'SpikeMaskRCNN', 'SpikeRetinaNet']

@@ -1,13 +1,12 @@
 """A box head on spikes."""
 
 from mmdet.models.roi_heads.bbox_heads import Shared2FCBBoxHead
-from torch import Tensor, nn
+from torch import nn
 
 from mmspike.layers import SpikeLinear
-from mmspike.neurons import mean_over_time
 from mmspike.registry import MODELS
 
-PREDICTOR = {'type': 'mmspike.SpikeLinear'}
+PREDICTOR = {'type': 'mmspike.SpikeReadoutLinear'}
 
 
 @MODELS.register_module()
@@ -25,8 +24,6 @@ class SpikeShared2FCBBoxHead(Shared2FCBBoxHead):
         - output: class scores ``[N, num_classes + 1]`` and box deltas ``[N, 4*num_classes]``
     """
 
-    time_steps: int | None = None
-
     def __init__(self, *args, norm_cfg: dict | None = None, **kwargs) -> None:
         super().__init__(*args, cls_predictor_cfg=PREDICTOR, reg_predictor_cfg=PREDICTOR, **kwargs)
         self.shared_fcs = nn.ModuleList(
@@ -39,9 +36,3 @@ class SpikeShared2FCBBoxHead(Shared2FCBBoxHead):
             # norms too; here it goes by type, before what is set for the predictors.
             xavier = {'type': 'Xavier', 'distribution': 'uniform', 'layer': 'Linear'}
             self.init_cfg = [xavier, *self.init_cfg[:-1]]
-
-    def forward(self, x: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        return tuple(
-            None if out is None else mean_over_time(out, self.time_steps)
-            for out in super().forward(x)
-        )

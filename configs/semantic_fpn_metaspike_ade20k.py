@@ -1,0 +1,20 @@
+r"""Spiking Semantic FPN, Meta-SpikeFormer 15M, T = 1, ADE20K.
+
+Paper: the row of 16.5M parameters, T = 1 (its figure could not be looked up here). Ours: not
+measured.
+
+    bash tools/dist_train.sh configs/semantic_fpn_metaspike_ade20k.py 4
+    python tools/test.py configs/semantic_fpn_metaspike_ade20k.py CHECKPOINT
+
+The batch is 5 a process, 20 in all on 4 GPUs; elsewhere add --auto-scale-lr. To finetune from
+ImageNet as the paper does, convert a checkpoint with tools/convert_checkpoint.py and add
+--cfg-options model.backbone.init_cfg.type=Pretrained model.backbone.init_cfg.prefix=backbone.
+model.backbone.init_cfg.checkpoint=FILE
+"""
+
+_base_ = [
+    '_base_/models/semantic_fpn_metaspike.py',
+    '_base_/datasets/ade20k.py',
+    '_base_/schedules/adamw_160k.py',
+    '_base_/segmentation_runtime.py',
+]

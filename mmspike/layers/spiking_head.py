@@ -1,0 +1,112 @@
+"""What makes a stock head or neck spike: spiking layers in place of its own, of the same names."""
+
+from collections.abc import Collection
+
+from mmcv.cnn import ConvModule
+from mmcv.cnn.bricks import wrappers
+from torch import nn
+
+from mmspike.errors import UserError
+
+from .spike_conv import (
+    SpikeConv2d,
+    SpikeConvTranspose2d,
+    SpikeLinear,
+    SpikeReadoutConv2d,
+    SpikeReadoutLinear,
+)
+
+# The wrappers of mmcv are the layers of torch that know empty tensors.
+CONVS, TRANSPOSED, LINEARS = (
+    (getattr(nn, name), getattr(wrappers, name)) for name in ('Conv2d', 'ConvTranspose2d', 'Linear')
+)
+SPIKING = {
+    **dict.fromkeys(CONVS, SpikeConv2d),
+    **dict.fromkeys(TRANSPOSED, SpikeConvTranspose2d),
+    **dict.fromkeys(LINEARS, SpikeLinear),
+}
+READOUTS = {
+    **dict.fromkeys((*CONVS, SpikeConv2d), SpikeReadoutConv2d),
+    **dict.fromkeys(LINEARS, SpikeReadoutLinear),
+}
+ACTIVATIONS = (nn.ReLU, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Hardswish)
+MIN_WEIGHT_DIMS = 2  # Norms and scales have one.
+
+
+def make_spiking(module: nn.Module, readouts: Collection[str] = ()) -> nn.Module:
+    """Put a neuron before every weight layer inside a module and take its activations away.
+
+    The layers keep their names, weights and initialization, so `init_cfg` and checkpoints find
+    them. A non-linearity that `forward` calls as a function stays; look for it there.
+
+    Args:
+        module: A stock head or neck, changed in place.
+        readouts: Names of the layers that predict, as in ``named_modules``: those average their
+            output over time.
+
+    Raises:
+        UserError: If a name in `readouts` is no weight layer of the module, or the module has a
+            weight layer of a kind that mmspike has no spiking form of.
+    """
+    absent = set(readouts) - {name for name, m in module.named_modules() if type(m) in READOUTS}
+    if absent:
+        raise UserError(
+            f'{type(module).__name__} has no convolution or linear layer named '
+            f'{sorted(absent)[0]!r} that could predict; name layers that it has in readouts.'
+        )
+    forms: dict[nn.Module, nn.Module] = {}  # A layer that two parents share stays one.
+    for name, child in list(module.named_modules(remove_duplicate=False)):
+        if child not in forms:
+            forms[child] = _spiking_form(child, name in readouts)
+        new = forms[child]
+        if new is not child:
+            parent, _, own_name = name.rpartition('.')
+            setattr(module.get_submodule(parent), own_name, new)
+        elif isinstance(child, ConvModule):
+            child.with_activation = False
+    _demand_spiking(module)
+    return module
+
+
+def _spiking_form(layer: nn.Module, readout: bool) -> nn.Module:
+    form = (READOUTS if readout else SPIKING).get(type(layer))
+    if isinstance(layer, ACTIVATIONS):
+        return nn.Identity()  # The next layer's neuron is the non-linearity.
+    if form is None:
+        return layer
+    if isinstance(layer, nn.Linear):
+        new = form(layer.in_features, layer.out_features)
+    else:
+        options = ('kernel_size', 'stride', 'padding', 'dilation', 'groups', 'padding_mode')
+        if isinstance(layer, nn.ConvTranspose2d):
+            options += ('output_padding',)
+        kwargs = {option: getattr(layer, option) for option in options}
+        new = form(layer.in_channels, layer.out_channels, **kwargs)
+    new.weight, new.bias = layer.weight, layer.bias
+    return new
+
+
+def _demand_spiking(module: nn.Module) -> None:
+    known = (*SPIKING.values(), *READOUTS.values())
+    for name, child in module.named_modules():
+        weight = getattr(child, 'weight', None)
+        analog = isinstance(weight, nn.Parameter) and weight.dim() >= MIN_WEIGHT_DIMS
+        if analog and not isinstance(child, known):
+            raise UserError(
+                f'{type(module).__name__} has a {type(child).__name__} at {name}, of which mmspike '
+                'has no spiking form; build it with convolutions and linear layers of torch.'
+            )
+
+
+class SpikingHead:
+    """Mixin before a stock head: a neuron before every layer, the predictors averaged over time.
+
+    A subclass names its predictors in `readouts`; losses, target assignment and decoding stay
+    those of the stock head.
+    """
+
+    readouts: tuple[str, ...] = ()
+
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        make_spiking(self, self.readouts)

@@ -1,0 +1,3 @@
+from .spike_decode_heads import SpikeFCNHead, SpikeFPNHead, SpikeUPerHead
+
+__all__ = ['SpikeFCNHead', 'SpikeFPNHead', 'SpikeUPerHead']

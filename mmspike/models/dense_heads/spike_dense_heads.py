@@ -1,0 +1,37 @@
+"""One-stage detection heads on spikes: mmdet's, averaged over time at their end."""
+
+from mmdet.models.dense_heads import FCOSHead, RetinaHead
+
+from mmspike.layers import SpikingHead
+from mmspike.registry import MODELS
+
+
+@MODELS.register_module()
+class SpikeRetinaHead(SpikingHead, RetinaHead):
+    """RetinaNet's head, a neuron before every convolution, averaged over time at its end.
+
+    Args: as of `mmdet.models.RetinaHead`. Give it a `norm_cfg`, where mmdet has none: a norm keeps
+    the potentials near the threshold of the next neurons, which else start silent.
+
+    Shape:
+        - input: a tuple of ``[T*B, C, H_i, W_i]``
+        - output: scores ``[B, A*num_classes, H_i, W_i]`` and box deltas ``[B, 4*A, H_i, W_i]`` of
+          each level, A anchors a position
+    """
+
+    readouts = ('retina_cls', 'retina_reg')
+
+
+@MODELS.register_module()
+class SpikeFCOSHead(SpikingHead, FCOSHead):
+    """FCOS's head, a neuron before every convolution, averaged over time before the decoding.
+
+    Args: as of `mmdet.models.FCOSHead`.
+
+    Shape:
+        - input: a tuple of ``[T*B, C, H_i, W_i]``
+        - output: scores ``[B, num_classes, H_i, W_i]``, distances ``[B, 4, H_i, W_i]`` in units of
+          the stride or in pixels, and centerness ``[B, 1, H_i, W_i]`` of each level
+    """
+
+    readouts = ('conv_cls', 'conv_reg', 'conv_centerness')

@@ -1,0 +1,3 @@
+from .spike_encoder_decoder import SpikeEncoderDecoder
+
+__all__ = ['SpikeEncoderDecoder']

@@ -1,0 +1,196 @@
+"""Every other family of spiking models, built from its shipped config with narrow layers."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from lively import enliven
+from mmengine.config import Config, ConfigDict
+from mmengine.registry import MODELS, DefaultScope
+from mmengine.structures import InstanceData, PixelData
+from spikes import may_see_real_values, see_real_values
+
+from mmspike.errors import UserError
+from mmspike.neurons import LIF
+
+CONFIGS = Path(__file__).parents[2] / 'configs'
+DETECTION = [
+    'mask_rcnn_metaspike-pafpn_t1_coco',
+    'cascade_mask_rcnn_metaspike_t1_coco',
+    'retinanet_metaspike_t1_coco',
+    'fcos_metaspike_t1_coco',
+]
+SEGMENTATION = [
+    'semantic_fpn_metaspike_ade20k',
+    'semantic_fpn_metaspike-stride4_t1_ade20k',
+    'upernet_metaspike_t1_ade20k',
+    'fcn_metaspike_t1_voc2012',
+]
+T, B = 2, 2
+SIZE = (64, 96)
+DIMS = {32: 8, 64: 8, 128: 16, 256: 16, 360: 16, 1024: 32}
+
+
+def narrow(node, key=''):
+    """Map the widths of the 15M and of the stock heads to a few channels."""
+    if isinstance(node, dict):
+        return {k: narrow(v, k) for k, v in node.items()}
+    if isinstance(node, (list, tuple)):
+        return type(node)(narrow(v, key) for v in node)
+    return DIMS.get(node, node) if 'channels' in key and isinstance(node, int) else node
+
+
+def build(name, time_steps=T, **options):
+    config = Config.fromfile(CONFIGS / f'{name}.py')
+    pytest.importorskip(config.default_scope, reason='the library of this config')
+    config.merge_from_dict({'model.backbone.time_steps': time_steps, **options})
+    if name in DETECTION:  # An untrained model is sure of nothing.
+        parts = config.model.test_cfg
+        (parts.rcnn if 'rcnn' in parts else parts).score_thr = 0.0
+    model = ConfigDict(narrow(config.model.to_dict()))
+    model['backbone']['arch'] = dict(dims=(8, 8, 16, 16, 16), depths=(1,) * 5, heads=2)
+    torch.manual_seed(0)
+    with DefaultScope.overwrite_default_scope(config.default_scope):
+        model = MODELS.build(model)
+    model.init_weights()
+    return enliven(model)
+
+
+def batch(name):
+    inputs = [torch.randint(0, 256, (3, *SIZE), dtype=torch.uint8) for _ in range(B)]
+    return dict(
+        inputs=inputs,
+        data_samples=[segmented(i) if name in SEGMENTATION else detected(i) for i in range(B)],
+    )
+
+
+def meta(index):
+    keys = ('img_shape', 'ori_shape', 'pad_shape', 'batch_input_shape')
+    return dict(dict.fromkeys(keys, SIZE), scale_factor=(1.0, 1.0), img_id=index)
+
+
+def segmented(index):
+    from mmseg.structures import SegDataSample
+
+    labels = torch.randint(0, 20, (1, *SIZE))
+    labels[:, :8] = 255
+    return SegDataSample(metainfo=meta(index), gt_sem_seg=PixelData(data=labels))
+
+
+def detected(index):
+    from mmdet.structures import DetDataSample
+    from mmdet.structures.mask import BitmapMasks
+
+    boxes = torch.tensor([[4.0, 4.0, 40.0, 44.0], [30.0, 10.0, 90.0, 60.0]])
+    masks = torch.zeros(2, *SIZE, dtype=torch.uint8)
+    for mask, (x1, y1, x2, y2) in zip(masks, boxes.int().tolist(), strict=True):
+        mask[y1:y2, x1:x2] = 1
+    sample = DetDataSample(metainfo=meta(index))
+    sample.gt_instances = InstanceData(
+        bboxes=boxes, labels=torch.tensor([index, 5]), masks=BitmapMasks(masks.numpy(), *SIZE)
+    )
+    sample.ignored_instances = InstanceData(
+        bboxes=torch.zeros(0, 4), labels=torch.zeros(0).long(), masks=BitmapMasks([], *SIZE)
+    )
+    return sample
+
+
+def total_loss(model, data):
+    losses = model(**model.data_preprocessor(data, training=True), mode='loss')
+    return model.parse_losses(losses)[0]
+
+
+@torch.no_grad()
+def predict(model, data):
+    return model.eval()(**model.data_preprocessor(data), mode='predict')
+
+
+@pytest.fixture(params=[*DETECTION, *SEGMENTATION])
+def name(request):
+    return request.param
+
+
+def test_forward_and_backward_reach_every_parameter(name):
+    model = build(name).train()
+    loss = total_loss(model, batch(name))
+    loss.backward()
+    assert loss.isfinite()
+    assert [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None] == []
+
+
+def test_every_weight_layer_but_the_first_sees_spikes_only(name):
+    model = build(name)
+    if model.with_auxiliary_head if name in SEGMENTATION else False:
+        del model.auxiliary_head  # It runs in training alone.
+    assert see_real_values(model, lambda: predict(model, batch(name))) == may_see_real_values(model)
+    assert {m.time_steps for m in model.modules() if hasattr(m, 'time_steps')} == {T}
+
+
+def test_one_prediction_an_image_alike_alone_and_in_a_batch(name):
+    model, data = build(name, time_steps=3), batch(name)  # No axis passes for the other.
+    together = predict(model, data)
+    assert len(together) == B
+    for i, expected in enumerate(together):
+        (alone,) = predict(model, {k: v[i : i + 1] for k, v in data.items()})
+        if name in SEGMENTATION:
+            assert expected.seg_logits.shape[-2:] == SIZE
+            torch.testing.assert_close(alone.seg_logits.data, expected.seg_logits.data)
+        else:
+            assert len(expected.pred_instances.scores) > 0
+            torch.testing.assert_close(alone.pred_instances.scores, expected.pred_instances.scores)
+
+
+def test_logits_are_the_mean_over_time():
+    """At T = 2 of a neuron without memory (tau = 1), both steps are the same: T = 1 again."""
+    name = 'semantic_fpn_metaspike_ade20k'
+    tau = {'model.backbone.neuron.tau': 1.0}
+    one, two = (build(name, time_steps=t, **tau) for t in (1, T))
+    two.load_state_dict(one.state_dict())
+    data = batch(name)
+    for a, b in zip(predict(one, data), predict(two, data), strict=True):
+        torch.testing.assert_close(a.seg_logits.data, b.seg_logits.data)
+
+
+@pytest.mark.parametrize('steps', [1, T])
+def test_averaging_before_the_neck_is_an_option(steps):
+    name = 'semantic_fpn_metaspike_ade20k'
+    model = build(name, time_steps=steps, **{'model.backbone.time_reduction': 'mean'})
+    assert {m.time_steps for m in model.neck.modules() if isinstance(m, LIF)} == {1}
+    assert model.decode_head.conv_seg.time_steps == 1
+    assert len(predict(model, batch(name))) == B
+
+
+def test_parameters_of_the_paper():
+    """The paper prints 16.5M and 58.9M; it truncates."""
+    for name, count in (
+        ('semantic_fpn_metaspike_ade20k', 16_471_166),
+        ('semantic_fpn_metaspike-55m_t1_ade20k', 58_994_326),
+    ):
+        config = Config.fromfile(CONFIGS / f'{name}.py')
+        pytest.importorskip('mmseg', reason='a model of mmseg')
+        with DefaultScope.overwrite_default_scope('mmseg'):
+            model = MODELS.build(config.model)
+        assert sum(p.numel() for p in model.parameters()) == count
+
+
+def test_a_t1_checkpoint_fits_t4(name):
+    result = build(name, 4).load_state_dict(build(name, 1).state_dict(), strict=True)
+    assert not result.missing_keys
+
+
+def test_xavier_for_what_is_new_in_segmentation():
+    model = build('semantic_fpn_metaspike_ade20k')
+    for conv in (
+        model.neck.lateral_convs[0].conv,
+        model.decode_head.scale_heads[3][0].conv,
+        model.decode_head.conv_seg,
+    ):
+        fans = (conv.in_channels + conv.out_channels) * conv.kernel_size[0] ** 2
+        assert conv.weight.abs().max().item() == pytest.approx((6 / fans) ** 0.5, rel=0.05)
+
+
+def test_a_pyramid_that_labels_strides_wrongly_is_refused():
+    with pytest.raises(UserError, match='told the strides .* levels .* have'):
+        build(DETECTION[0], **{'model.backbone.out_strides': (4, 8, 16, 16)})
+    with pytest.raises(UserError, match='told the strides'):
+        build(SEGMENTATION[0], **{'model.decode_head.feature_strides': [4, 8, 16, 32]})
