@@ -1,0 +1,234 @@
+"""Pictures of where and how often a network fires."""
+
+import csv
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+from mmspike.errors import UserError
+
+from .firing import FiringRateRecorder, mean_map
+
+FIVE_STAGES = ('1a', '1b', '2', '3', '4')
+STAGE = re.compile(r'(?:^|\.)(?:stages|downsamplings)\.(\d+)\.')
+SHADES = ('#9ecae1', '#6baed6', '#4292c6', '#2171b5', '#08306b')
+OTHERS = ('#2ca02c', '#ff7f0e', '#9467bd', '#8c564b', '#e377c2', '#bcbd22')
+DPI = 110
+
+
+def find_backbone(model: nn.Module) -> tuple[str, nn.Module]:
+    """Find the part of a model whose stages the heat maps show, and its name.
+
+    Args:
+        model: A model with a backbone, or a backbone.
+
+    Raises:
+        UserError: If nothing in it is made of stages.
+    """
+    for name, module in model.named_modules():
+        if isinstance(getattr(module, 'stages', None), nn.ModuleList):
+            return name, module
+    raise UserError(
+        f'{type(model).__name__} has no backbone made of stages, so there is nothing to show heat '
+        'maps of; use a backbone such as mmspike.MetaSpikeFormer.'
+    )
+
+
+def stage_name(index: int, count: int) -> str:
+    """Name a stage as the paper does."""
+    return FIVE_STAGES[index] if count == len(FIVE_STAGES) else str(index + 1)
+
+
+class LayerNames:
+    """Short names for the neuron layers of a model, and the part that each belongs to.
+
+    Args:
+        model: The model.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        name, backbone = find_backbone(model)
+        self.prefix = f'{name}.' if name else ''
+        self.num_stages = len(backbone.stages)
+
+    def stage(self, layer: str) -> int | None:
+        """Return the index of the backbone's stage that a layer belongs to, or None."""
+        match = STAGE.search(layer) if layer.startswith(self.prefix) else None
+        return int(match[1]) if match else None
+
+    def in_block(self, layer: str) -> bool:
+        """Tell whether a layer stands in a stage's blocks, and not in the downsampling before."""
+        return layer.startswith(f'{self.prefix}stages.')
+
+    def part(self, layer: str) -> str:
+        """Name the part of the model: a stage of the backbone, or the neck or head."""
+        stage = self.stage(layer)
+        if stage is not None:
+            return f'stage {stage_name(stage, self.num_stages)}'
+        return layer.removeprefix('module.').partition('.')[0]
+
+    def short(self, layer: str) -> str:
+        """Shorten a layer's name for a label."""
+        stage = self.stage(layer)
+        short = re.sub(r'\.(conv\.)?neuron$|_neuron$', '', layer)
+        if stage is None:
+            return short
+        name = stage_name(stage, self.num_stages)
+        short = short.removeprefix(self.prefix)
+        if not self.in_block(layer):
+            return f'{name}  downsampling'
+        _, _, block, rest = short.split('.', 3)
+        return f'{name}  block {int(block) + 1}  {rest}'
+
+
+def draw_heat_maps(
+    recorder: FiringRateRecorder, names: LayerNames, image: np.ndarray, padded: Sequence[int]
+) -> Figure:
+    """Lay over a picture where the neurons of each stage fire: a row a stage, a column a time step.
+
+    Args:
+        recorder: Has recorded maps of the backbone's stages.
+        names: The names of the model's layers.
+        image: What the network saw, in RGB without padding, ``[H, W, 3]``.
+        padded: Height and width that the network saw, with padding on the right and below.
+
+    Returns:
+        A figure.
+
+    Raises:
+        UserError: If the backbone has no neurons.
+    """
+    stages: dict[int, list] = {}
+    for layer, record in recorder.records.items():
+        if names.in_block(layer) and record.spike_map is not None:
+            stages.setdefault(names.stage(layer), []).append(record)
+    if not stages:
+        raise UserError(
+            'no stage of the backbone has a neuron, so there is nothing to show heat maps of; give '
+            'a config with a mmspike backbone.'
+        )
+    maps = {stage: mean_map(records) for stage, records in sorted(stages.items())}
+    time_steps = max(len(rates) for rates in maps.values())
+    height, width = image.shape[:2]
+    cell = 2.6 * min(1.0, 2 * height / width)  # Inches that a row is high.
+    cell_width = min(max(cell * width / height, 1.6), 5.2)
+    figure = _figure(cell_width * time_steps + 1.9, cell * len(maps) + 0.9)
+    grid = figure.subplots(len(maps), time_steps, squeeze=False, sharex=True, sharey=True)
+    grey = image.mean(axis=2)
+    for row, (stage, rates) in zip(grid, maps.items(), strict=True):
+        shown = _upsample(rates, padded)[:, :height, :width]
+        top = float(shown.max())
+        for step, axes in enumerate(row):
+            axes.imshow(grey, cmap='gray')
+            # The picture stays visible where little fires.
+            alpha = 0.15 + 0.6 * shown[step] / (top or 1)
+            heat = axes.imshow(shown[step], cmap='inferno', vmin=0, vmax=top or 1, alpha=alpha)
+            axes.tick_params(labelsize=7)
+            if not shown[step].any():
+                box = dict(facecolor='black', edgecolor='none')
+                place = dict(ha='center', va='center', transform=axes.transAxes)
+                axes.text(0.5, 0.5, 'silent', color='white', bbox=box, **place)
+        size = ' x '.join(str(length) for length in reversed(rates.shape[1:]))
+        row[0].set_ylabel(f'stage {stage_name(stage, names.num_stages)}\n{size}', fontsize=10)
+        bar = figure.colorbar(heat, ax=list(row), fraction=0.05, pad=0.02)
+        bar.ax.tick_params(labelsize=7)
+        bar.set_label('firing rate', fontsize=8)
+    for step, axes in enumerate(grid[0]):
+        axes.set_title(f't = {step + 1}', fontsize=10)
+    figure.suptitle('Share of the neurons that fire at each place', fontsize=11)
+    figure.supxlabel('pixels of the picture as the network sees it', fontsize=8)
+    return figure
+
+
+def draw_rates(rates: Mapping[str, Tensor], names: LayerNames) -> Figure:
+    """Draw a bar for the firing rate of every layer, in order of execution.
+
+    Args:
+        rates: The rate of each layer at each time step.
+        names: The names of the model's layers.
+
+    Returns:
+        A figure.
+    """
+    means = np.array([float(rate.mean()) for rate in rates.values()])
+    parts = [names.part(layer) for layer in rates]
+    colors = part_colors(parts)
+    figure = _figure(9, 0.19 * len(rates) + 1.6)
+    axes = figure.subplots()
+    places = np.arange(len(rates))
+    axes.barh(places, means, color=[colors[part] for part in parts], height=0.75)
+    top = max(means.max() * 1.18, 1e-3)
+    for place, mean in zip(places, means, strict=True):
+        digits = '.1f' if mean >= 0.0005 else '.1g'
+        text, color = (f'{100 * mean:{digits}} %', 'black') if mean else ('silent', 'crimson')
+        axes.text(mean + top / 100, place, text, va='center', fontsize=7, color=color)
+    axes.set_yticks(places, [names.short(layer) for layer in rates], fontsize=7)
+    for label, mean in zip(axes.get_yticklabels(), means, strict=True):
+        label.set_color('black' if mean else 'crimson')
+    axes.set(xlim=(0, top), ylim=(len(rates) - 0.4, -0.6))
+    axes.set_xlabel('firing rate, averaged over the time steps')
+    axes.set_title('How often each layer fires, in order of execution', fontsize=11)
+    axes.spines[['top', 'right']].set_visible(False)
+    patches = [Patch(color=color, label=part) for part, color in colors.items()]
+    axes.legend(handles=patches, fontsize=8, loc='upper left', bbox_to_anchor=(1, 1), frameon=False)
+    return figure
+
+
+def part_colors(parts: Sequence[str]) -> dict[str, str]:
+    """Choose a colour for each part: shades of one for the stages, others for neck and heads."""
+    parts = list(dict.fromkeys(parts))
+    stages = [part for part in parts if part.startswith('stage ')]
+    others = [part for part in parts if part not in stages]
+    pairs = [*zip(sorted(stages), SHADES * len(stages), strict=False)]
+    pairs += zip(others, OTHERS * len(others), strict=False)
+    colors = dict(pairs)
+    return {part: colors[part] for part in parts}
+
+
+def write_rates(
+    rates: Mapping[str, Tensor], not_run: Sequence[str], names: LayerNames, folder: Path
+) -> None:
+    """Write the rates as ``firing_rates.json`` and ``firing_rates.csv``.
+
+    Args:
+        rates: The rate of each layer at each time step.
+        not_run: Layers that never ran.
+        names: The names of the model's layers.
+        folder: Where to write.
+    """
+    layers = [
+        dict(layer=name, part=names.part(name), mean=float(rate.mean()), rates=rate.tolist())
+        for name, rate in rates.items()
+    ]
+    table = dict(layers=layers, not_run=list(not_run))
+    (folder / 'firing_rates.json').write_text(json.dumps(table, indent=1))
+    steps = max(len(rate) for rate in rates.values())
+    with open(folder / 'firing_rates.csv', 'w', newline='') as file:
+        writer = csv.writer(file)
+        writer.writerow(['layer', 'part', 'mean', *(f't{t + 1}' for t in range(steps))])
+        for layer in layers:
+            writer.writerow([layer['layer'], layer['part'], layer['mean'], *layer['rates']])
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure with a margin around it."""
+    figure.savefig(path, bbox_inches='tight', pad_inches=0.15)
+
+
+def _figure(width: float, height: float) -> Figure:
+    figure = Figure(figsize=(width, height), dpi=DPI, layout='constrained')
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _upsample(rates: Tensor, size: Sequence[int]) -> np.ndarray:
+    """Enlarge maps ``[T, H, W]``, each position a square: what lies between was not measured."""
+    return interpolate(rates[None], tuple(size), mode='nearest')[0].numpy()

@@ -1,0 +1,235 @@
+"""The inferencers of mmdet, mmseg and mmpretrain, with mmspike's configs and checkpoints.
+
+They build the model, the pipeline and the batch, and run the model. What mmspike changes: a
+checkpoint is read as plain data and must fit, and the image is read by mmspike's loader first,
+which names a broken file. A library is imported when a config asks for it.
+"""
+
+import logging
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from mmengine.device import get_device
+from mmengine.model import revert_sync_batchnorm
+from mmengine.registry import DATASETS, DefaultScope
+from torch import nn
+
+from mmspike.compat import make_torchvision_importable
+from mmspike.datasets.transforms import LoadImageFromFile
+from mmspike.engine.checkpoint import (
+    check_fits,
+    check_pretrained,
+    load_checkpoint_file,
+    pretrained_files,
+)
+from mmspike.engine.config import load_config
+from mmspike.engine.cpu import use_cpu_well
+from mmspike.errors import UserError
+
+LIBRARIES = ('mmdet', 'mmseg', 'mmpretrain')
+VISUALIZERS = dict(mmdet='DetLocalVisualizer', mmseg='SegLocalVisualizer')
+STOCK_LOADER = 'LoadImageFromFile'
+
+
+class Host:
+    """A model of mmdet, mmseg or mmpretrain, run by its library's own inferencer.
+
+    Args:
+        config: A config file, or a config that is loaded already.
+        checkpoint: A checkpoint file; None leaves the model as it is initialized.
+        device: Where to run, such as ``'cpu'`` or ``'cuda:0'``; None takes a GPU if there is one.
+        cfg_options: Settings of the config to override.
+
+    Raises:
+        UserError: If the config, the checkpoint or the device cannot be used, or the config's
+            library is not installed.
+    """
+
+    def __init__(
+        self,
+        config: str | Path | Config,
+        checkpoint: str | Path | None,
+        device: str | None = None,
+        cfg_options: dict | None = None,
+    ) -> None:
+        make_torchvision_importable()
+        self.device = check_device(device)
+        if self.device.startswith('cpu'):
+            use_cpu_well()
+        if not isinstance(config, Config):
+            config = load_config(config, cfg_options)
+        self.scope = check_scope(config)
+        weights = load_checkpoint_file(checkpoint) if checkpoint else None
+        config = inference_config(config, self.scope)
+        loader = config.test_dataloader.dataset.pipeline[0]
+        # Files of this machine need no backend.
+        options = {k: v for k, v in loader.items() if k not in ('type', 'backend_args')}
+        self._loader = LoadImageFromFile(**options)
+        with DefaultScope.overwrite_default_scope(self.scope):
+            self._inferencer = _build_inferencer(config, self.scope, self.device)
+            self.meta = dataset_meta(config, weights)
+        self.model: nn.Module = revert_sync_batchnorm(self._inferencer.model).eval()
+        if weights:
+            check_fits(self.model, weights, checkpoint)
+        else:
+            _initialize(self.model, config)
+
+    def read(self, path: str | Path) -> np.ndarray:
+        """Read an image as the config's test pipeline does, ``[H, W, C]`` in BGR.
+
+        Args:
+            path: An image file.
+
+        Raises:
+            UserError: If it is absent, truncated or no image.
+        """
+        return self._loader.transform({'img_path': str(path)})['img']
+
+    def predict(self, image: np.ndarray):
+        """Run the model on one image.
+
+        Args:
+            image: The image in BGR, ``[H, W, C]``.
+
+        Returns:
+            The data sample of the library, on the CPU.
+        """
+        batch = next(iter(self._inferencer.preprocess([image])))
+        if self.scope == 'mmdet':  # Its batches come with the images that they were made of.
+            batch = batch[1]
+        (sample,) = self._inferencer.forward(batch)
+        return sample.cpu()
+
+
+def check_device(device: str | None) -> str:
+    """Return `device`, or the best one of this machine for None.
+
+    Raises:
+        UserError: If this machine has no such device.
+    """
+    device = device or get_device()
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise UserError(
+            f'--device is {device!r}, which this machine does not offer to torch; use cpu, or '
+            'cuda:0 on a machine with a GPU.'
+        ) from error
+    return device
+
+
+def check_scope(config: Config) -> str:
+    """Return the library that a config is for.
+
+    Raises:
+        UserError: If it is none of the three, or not installed.
+    """
+    scope = config.get('default_scope')
+    if scope not in LIBRARIES:
+        raise UserError(
+            f'default_scope of the config is {scope!r}, but it must be one of '
+            f'{", ".join(LIBRARIES)}; set it there.'
+        )
+    if find_spec(scope) is None:
+        raise UserError(
+            f'the config needs {scope}, which is not installed here; install it, for example with '
+            'python3 tools/setup_env.py.'
+        )
+    return scope
+
+
+def inference_config(config: Config, scope: str) -> Config:
+    """Copy a config and reduce it to what a stock inferencer reads.
+
+    The inferencers look for a loader by its stock name, at ``test_dataloader.dataset.pipeline``,
+    and take no annotations.
+
+    Args:
+        config: A config of the host library.
+        scope: The library.
+
+    Raises:
+        UserError: If the config has no test pipeline that begins with the loading of an image.
+    """
+    config = config.copy()
+    dataset = (config.get('test_dataloader') or {}).get('dataset')
+    while dataset and 'dataset' in dataset:
+        dataset = dataset.dataset
+    pipeline = [dict(t) for t in dataset.get('pipeline') or []] if dataset else []
+    pipeline = [t for t in pipeline if 'Annotation' not in _own_name(t)]
+    if not pipeline or _own_name(pipeline[0]) != STOCK_LOADER:
+        raise UserError(
+            'test_dataloader.dataset.pipeline of the config must begin with '
+            f'mmspike.{STOCK_LOADER} to take pictures in, but it '
+            f'{"begins with " + _own_name(pipeline[0]) if pipeline else "is absent"}; set it there.'
+        )
+    pipeline[0]['type'] = STOCK_LOADER
+    config.test_dataloader = dict(dataset=dict(dataset, pipeline=pipeline))
+    # Backends would make folders of their own; the pictures are drawn by mmspike.apis.
+    if scope in VISUALIZERS:
+        config.visualizer = dict(type=VISUALIZERS[scope])
+    return config
+
+
+def _own_name(transform: dict) -> str:
+    kind = transform['type']
+    return kind.rpartition('.')[2] if isinstance(kind, str) else kind.__name__
+
+
+def dataset_meta(config: Config, checkpoint: dict | None) -> dict:
+    """Find the names and colours of the classes: the checkpoint's, else those of the test dataset.
+
+    Args:
+        config: What `inference_config` returned.
+        checkpoint: The checkpoint, or None.
+
+    Returns:
+        The keys ``classes`` and ``palette``, as far as they are known.
+    """
+    own = (checkpoint or {}).get('meta', {}).get('dataset_meta') or {}
+    own = {key.lower(): value for key, value in own.items()}
+    own = {key: own[key] for key in ('classes', 'palette') if own.get(key)}
+    if len(own) == 2:
+        return own
+    dataset = dict(config.test_dataloader.dataset, pipeline=[], lazy_init=True)
+    found = DATASETS.build(dataset).metainfo
+    return {**{key: found[key] for key in ('classes', 'palette') if found.get(key)}, **own}
+
+
+def _build_inferencer(config: Config, scope: str, device: str):
+    if scope == 'mmpretrain':
+        from mmpretrain import ImageClassificationInferencer
+
+        return ImageClassificationInferencer(config, pretrained=False, device=device)
+    if scope == 'mmdet':
+        from mmdet.apis import DetInferencer as Stock
+    else:
+        from mmseg.apis import MMSegInferencer as Stock
+
+    class Inferencer(Stock):
+        def _load_weights_to_model(self, model: nn.Module, checkpoint: None, cfg: Config) -> None:
+            # `Host` loads them, as plain data, and keeps the names of the classes.
+            model.dataset_meta = {}
+
+        def _init_collate(self, cfg: Config) -> Callable:
+            # What the stock method comes to, without its warning of a registry that is not there.
+            return pseudo_collate
+
+    return Inferencer(config, device=device, scope=scope, show_progress=False)
+
+
+def _initialize(model: nn.Module, config: Config) -> None:
+    """Initialize a model that has no checkpoint, from files that its config names if so."""
+    for path in pretrained_files(config.model):
+        load_checkpoint_file(path)
+    check_pretrained(model)
+    logging.disable(logging.INFO)  # mmengine would list every parameter.
+    try:
+        model.init_weights()
+    finally:
+        logging.disable(logging.NOTSET)

@@ -1,0 +1,75 @@
+"""One image through a spiking network, and pictures of where it fires."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mmspike.analysis import FiringRateRecorder
+from mmspike.analysis.spike_pictures import (
+    LayerNames,
+    draw_heat_maps,
+    draw_rates,
+    find_backbone,
+    save,
+    write_rates,
+)
+from mmspike.errors import UserError
+
+from .hosts import Host
+
+
+def show_spikes(host: Host, image: np.ndarray, out_dir: str | Path) -> FiringRateRecorder:
+    """Run a model on an image, and draw where and how often its neurons fire.
+
+    Args:
+        host: The model.
+        image: The image in BGR, ``[H, W, 3]``.
+        out_dir: Where to write ``heat_maps.png``, ``firing_rates.png``, ``firing_rates.json`` and
+            ``firing_rates.csv``.
+
+    Returns:
+        The recorder.
+
+    Raises:
+        UserError: If the model has no neurons that spike, or `out_dir` cannot be made.
+    """
+    model = host.model
+    names = LayerNames(model)
+    if getattr(model, 'test_cfg', None) and model.test_cfg.get('mode') == 'slide':
+        model.test_cfg.mode = 'whole'  # The maps of several windows could not be told apart.
+    seen: list[Tensor] = []
+    handle = find_backbone(model)[1].register_forward_pre_hook(lambda _, x: seen.append(x[0]))
+    try:
+        with FiringRateRecorder(model, keep_map=names.in_block) as recorder:
+            sample = host.predict(image)
+    finally:
+        handle.remove()
+    picture = _as_seen(model, seen[0])
+    height, width = sample.metainfo.get('img_shape', picture.shape)[:2]
+    heat_maps = draw_heat_maps(recorder, names, picture[:height, :width], picture.shape[:2])
+    folder = Path(out_dir)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"Output folder '{folder}' cannot be made ({error.strerror}); choose another --out-dir."
+        ) from error
+    save(heat_maps, folder / 'heat_maps.png')
+    save(draw_rates(recorder.rates, names), folder / 'firing_rates.png')
+    write_rates(recorder.rates, recorder.not_run, names, folder)
+    return recorder
+
+
+def _as_seen(model: nn.Module, x: Tensor) -> np.ndarray:
+    """Turn the normalized input ``[1, C, H, W]`` back into a picture in RGB, ``[H, W, 3]``."""
+    preprocessor = model.data_preprocessor
+    x = x[0].cpu()
+    if getattr(preprocessor, '_enable_normalize', False):
+        x = x * preprocessor.std.cpu() + preprocessor.mean.cpu()
+    picture = x.permute(1, 2, 0).clamp(0, 255).to(torch.uint8).numpy()
+    if picture.shape[2] == 1:
+        return picture.repeat(3, axis=2)
+    is_rgb = getattr(preprocessor, '_channel_conversion', getattr(preprocessor, 'to_rgb', False))
+    return picture if is_rgb else picture[..., ::-1]
