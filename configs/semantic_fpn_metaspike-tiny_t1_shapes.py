@@ -14,13 +14,13 @@ metainfo = dict(
 )
 pipeline = [
     dict(type='mmspike.LoadImageFromFile'),
-    dict(type='LoadAnnotations'),
+    dict(type='mmspike.LoadSegAnnotations'),
     dict(type='RandomFlip', prob=0.5, direction=['horizontal', 'vertical']),
     dict(type='PackSegInputs'),
 ]
 test_pipeline = [
     dict(type='mmspike.LoadImageFromFile'),
-    dict(type='LoadAnnotations'),
+    dict(type='mmspike.LoadSegAnnotations'),
     dict(type='PackSegInputs'),
 ]
 model = dict(
@@ -32,6 +32,7 @@ train_dataloader = dict(
     dataset=dict(
         data_root=data_root,
         metainfo=metainfo,
+        img_suffix='.png',
         data_prefix=dict(img_path='train', seg_map_path='masks/train'),
         pipeline=pipeline,
     ),
@@ -41,6 +42,7 @@ val_dataloader = dict(
     dataset=dict(
         data_root=data_root,
         metainfo=metainfo,
+        img_suffix='.png',
         data_prefix=dict(img_path='val', seg_map_path='masks/val'),
         pipeline=test_pipeline,
     ),

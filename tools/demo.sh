@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Set up mmspike, then run its demo; arguments go to tools/demo.py.
+# Set up mmspike, then run its demo, or the one named: tools/demo.sh segmentation.
 set -euo pipefail
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 

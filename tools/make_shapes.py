@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Generate the synthetic shapes dataset (COCO layout)."""
+"""Generate the synthetic shapes dataset, with instances (COCO) and label maps (mmseg)."""
 
 import argparse
 

@@ -1,17 +1,22 @@
-"""A seeded dataset of drawn shapes in genuine COCO layout, with exact visible masks."""
+"""A seeded dataset of drawn shapes with exact visible masks, in the layouts of COCO and mmseg."""
 
 import json
 import os
 import shutil
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from mmspike.errors import UserError
 
 CLASSES = ('circle', 'rectangle', 'triangle')
+# Of the label maps: the background, then the classes.
+PALETTE = ((235, 235, 235), (220, 20, 60), (0, 160, 90), (60, 90, 220))
 MANIFEST = 'shapes.json'
+MASKS = 'masks'
 SPLITS = ('train', 'val')
 MAX_OBJECTS = 4
 EMPTY_SHARE = 0.05
@@ -22,15 +27,19 @@ MIN_VISIBLE = 0.5
 def generate_shapes(
     root: str | Path, num_train: int = 800, num_val: int = 100, size: int = 128, seed: int = 0
 ) -> Path:
-    """Write a COCO instance dataset of circles, rectangles and triangles.
+    """Write a dataset of circles, rectangles and triangles, with instances and label maps.
+
+    The instances are in COCO's layout. The label maps are in mmseg's: palette PNGs of the ids
+    0 (background), 1 (circle), 2 (rectangle) and 3 (triangle).
 
     Image i of a split depends on ``seed``, ``size`` and i alone, so a larger dataset begins
-    with the smaller one. A folder that holds the same dataset already is returned as it is.
+    with the smaller one. A folder that holds the same dataset already is returned as it is, or gets
+    the label maps that older versions did not write.
 
     Args:
         root: Folder of the dataset; must be absent, empty or hold the same dataset.
-        num_train: Images in ``train/`` and ``annotations/instances_train.json``.
-        num_val: Images in ``val/`` and ``annotations/instances_val.json``.
+        num_train: Images in ``train/``, ``annotations/instances_train.json`` and ``masks/train/``.
+        num_val: Images in ``val/``, ``annotations/instances_val.json`` and ``masks/val/``.
         size: Height and width of every image in pixels.
         seed: Chooses another dataset of the same kind.
 
@@ -41,17 +50,19 @@ def generate_shapes(
     counts = dict(zip(SPLITS, (num_train, num_val), strict=True))
     _check_arguments(counts, size, seed)
     manifest = dict(generator='mmspike.shapes', version=1, **counts, size=size, seed=seed)
-    if _is_there(root, manifest):
+    found = _is_there(root, manifest)
+    if found and (root / MASKS).is_dir():
         return root
     root.parent.mkdir(parents=True, exist_ok=True)
     # Written beside its place and renamed at the end: a kill leaves no half dataset.
     draft = root.parent / f'.{root.name}.{os.getpid()}.tmp'
+    write, part = (_write_label_maps, MASKS) if found else (_write_split, '')
     try:
-        (draft / 'annotations').mkdir(parents=True)
         for split, count in counts.items():
-            _write_split(draft, split, count, size, seed)
-        (draft / MANIFEST).write_text(json.dumps(manifest))
-        _move(draft, root, manifest)
+            write(draft, split, _scenes(split, count, size, seed))
+        if not found:
+            (draft / MANIFEST).write_text(json.dumps(manifest))
+        _move(draft / part, root / part, root, manifest)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return root
@@ -88,29 +99,37 @@ def _is_there(root: Path, manifest: dict) -> bool:
     return True
 
 
-def _move(draft: Path, root: Path, manifest: dict) -> None:
+def _move(source: Path, target: Path, root: Path, manifest: dict) -> None:
     try:
-        draft.rename(root)
+        source.rename(target)
     except OSError:
         # Another process may have finished the same dataset first.
-        if not _is_there(root, manifest):
+        if not (_is_there(root, manifest) and (root / MASKS).is_dir()):
             raise
 
 
-def _write_split(draft: Path, split: str, count: int, size: int, seed: int) -> None:
-    (draft / split).mkdir()
-    images, annotations = [], []
+def _scenes(split: str, count: int, size: int, seed: int) -> Iterator[tuple]:
+    """Yield file name, image and instances of every picture of a split."""
     for index in range(count):
         rng = np.random.default_rng([seed, SPLITS.index(split), index])
-        image, instances = draw_scene(rng, size)
-        name = f'{index + 1:06d}.png'
+        yield f'{index + 1:06d}.png', *draw_scene(rng, size)
+
+
+def _write_split(draft: Path, split: str, scenes: Iterable[tuple]) -> None:
+    """Write images, annotations in COCO's layout, and label maps."""
+    for folder in (split, f'{MASKS}/{split}'):
+        (draft / folder).mkdir(parents=True)
+    images, annotations = [], []
+    for number, (name, image, instances) in enumerate(scenes, 1):
         cv2.imwrite(str(draft / split / name), image)
-        images.append(dict(id=index + 1, file_name=name, height=size, width=size))
+        _write_label_map(draft / MASKS / split / name, image.shape[:2], instances)
+        height, width = image.shape[:2]
+        images.append(dict(id=number, file_name=name, height=height, width=width))
         for category, mask in instances:
             annotations.append(
                 dict(
                     id=len(annotations) + 1,
-                    image_id=index + 1,
+                    image_id=number,
                     category_id=category + 1,
                     iscrowd=0,
                     **_encode(mask),
@@ -126,7 +145,24 @@ def _write_split(draft: Path, split: str, count: int, size: int, seed: int) -> N
         ],
     )
     path = draft / 'annotations' / f'instances_{split}.json'
+    path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(coco))
+
+
+def _write_label_maps(draft: Path, split: str, scenes: Iterable[tuple]) -> None:
+    folder = draft / MASKS / split
+    folder.mkdir(parents=True)
+    for name, image, instances in scenes:
+        _write_label_map(folder / name, image.shape[:2], instances)
+
+
+def _write_label_map(path: Path, shape: tuple[int, int], instances: list) -> None:
+    ids = np.zeros(shape, np.uint8)
+    for category, mask in instances:  # They share no pixel.
+        ids[mask] = category + 1
+    label_map = Image.fromarray(ids)
+    label_map.putpalette(np.uint8(PALETTE).tobytes())
+    label_map.save(path)
 
 
 def _encode(mask: np.ndarray) -> dict:

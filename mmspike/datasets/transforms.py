@@ -1,7 +1,8 @@
-"""Loading of images that names a broken file."""
+"""Loading of images and label maps that names a broken file."""
 
 import cv2
 import mmcv.transforms
+import numpy as np
 
 from mmspike.errors import UserError
 from mmspike.registry import TRANSFORMS
@@ -28,29 +29,150 @@ class LoadImageFromFile(mmcv.transforms.LoadImageFromFile):
         path = results['img_path']
         # Reading again costs little from the page cache, but double from a remote backend.
         if not self.backend_args and not self.file_client_args:
-            _check_file(path)
+            _check_file(path, 'Image')
         try:
             return super().transform(results)
         except (AssertionError, OSError, ValueError, cv2.error) as error:
             raise UserError(
-                f"'{path}' cannot be read as an image; replace the file or take it "
-                'out of the annotations.'
+                f"'{path}' cannot be read as an image; replace the file or take it out of the "
+                'dataset.'
             ) from error
 
 
-def _check_file(path: str) -> None:
+@TRANSFORMS.register_module()
+class LoadSegAnnotations(mmcv.transforms.LoadAnnotations):
+    """Load a label map as mmseg's `LoadAnnotations` does, but refuse one that no model can learn.
+
+    Without `seg_map_path`, as where a single image is predicted, it does nothing.
+
+    Args:
+        num_classes: Of the dataset; the tools of mmspike set it from its `classes`. None looks for
+            no id outside the classes.
+        ignore_index: The id of the pixels that have no class.
+        imdecode_backend: The decoder; `cv2` opens a palette PNG as its colours.
+        backend_args: Where the files lie, as in mmengine.
+    """
+
+    def __init__(
+        self,
+        num_classes: int | None = None,
+        ignore_index: int = 255,
+        imdecode_backend: str = 'pillow',
+        backend_args: dict | None = None,
+    ) -> None:
+        super().__init__(
+            with_bbox=False,
+            with_label=False,
+            with_seg=True,
+            imdecode_backend=imdecode_backend,
+            backend_args=backend_args,
+        )
+        self.num_classes = num_classes
+        self.ignore_index = ignore_index
+
+    def transform(self, results: dict) -> dict:
+        """Load ``results['seg_map_path']`` into ``results['gt_seg_map']``.
+
+        Args:
+            results: As for mmseg's transform.
+
+        Shape:
+            - ``gt_seg_map``: ``[H, W]`` of class ids, uint8
+
+        Raises:
+            UserError: If the file is absent, broken or of another size than the image, or holds
+                colours or an id that is no class.
+        """
+        if 'seg_map_path' in results:
+            return super().transform(results)
+        if 'seg_fields' in results:  # From a dataset of mmseg.
+            raise UserError(
+                f"Image '{results['img_path']}' has no label map, because the dataset names no "
+                'folder of them; set data_prefix.seg_map_path of the dataset.'
+            )
+        return results
+
+    def _load_seg_map(self, results: dict) -> None:
+        path = results['seg_map_path']
+        if not self.backend_args:
+            _check_file(path, 'Label map')
+        try:
+            super()._load_seg_map(results)
+        # A decoder of OpenCV returns None, which has no squeeze.
+        except (AttributeError, OSError, ValueError, cv2.error) as error:
+            raise UserError(
+                f"'{path}' cannot be read as a label map; replace the file or take its image out "
+                'of the dataset.'
+            ) from error
+        ids = results['gt_seg_map']
+        self._check_shape(ids, path, results)
+        table = _training_ids(results)
+        self._check_ids(ids, table, path, results)
+        results['gt_seg_map'] = table[ids.astype(np.uint8)]
+        results['seg_fields'].append('gt_seg_map')
+
+    def _check_shape(self, ids: np.ndarray, path: str, results: dict) -> None:
+        if ids.ndim != 2:
+            raise UserError(
+                f"Label map '{path}' was opened with {ids.shape[-1]} channels of colour, but one "
+                'channel of class ids was expected; store the ids (8-bit grey or palette PNG), and '
+                "open a palette PNG with imdecode_backend='pillow'."
+            )
+        expected = results.get('ori_shape', ids.shape)
+        if tuple(expected) != ids.shape:
+            size, wanted = (f'{width}x{height}' for height, width in (ids.shape, expected))
+            raise UserError(
+                f"Label map '{path}' is {size} pixels, but its image '{results['img_path']}' is "
+                f'{wanted}; give both the same size.'
+            )
+
+    def _check_ids(self, ids: np.ndarray, table: np.ndarray, path: str, results: dict) -> None:
+        """Demand that each id of the file is a class or ignored."""
+        if ids.dtype == np.uint8:
+            present = np.flatnonzero(np.bincount(ids.ravel()))  # Many times faster than unique.
+        else:
+            present = np.unique(ids)
+        wrong = present[present != present.astype(np.uint8)]
+        if not wrong.size and self.num_classes is not None:
+            classes = table[present.astype(np.uint8)]
+            wrong = present[(classes >= self.num_classes) & (classes != self.ignore_index)]
+        if not wrong.size:
+            return
+        # The file's ids are those of all classes that the dataset could have.
+        count = len(results.get('label_map') or ()) or self.num_classes or 255
+        first = int(results.get('reduce_zero_label', False))
+        ignored = ' and '.join(map(str, [0, self.ignore_index][1 - first :]))
+        raise UserError(
+            f"Label map '{path}' holds the id {wrong[0]}, but those of its classes go from {first} "
+            f'to {first + count - 1} (ignored: {ignored}); correct the label map, or '
+            'metainfo.classes or reduce_zero_label of the dataset.'
+        )
+
+
+def _training_ids(results: dict) -> np.ndarray:
+    """Give the training id ``[256]`` of each id of a file, in the steps of mmseg.
+
+    With ``reduce_zero_label`` the id 0 is ignored and the others count from 1; ``label_map`` is
+    there when only some classes are used.
+    """
+    table = np.arange(256)
+    if results.get('reduce_zero_label'):
+        table = np.where(table % 255 == 0, 255, table - 1)
+    label_map = results.get('label_map') or {}
+    return np.array([label_map.get(i, i) for i in table.tolist()], np.uint8)
+
+
+def _check_file(path: str, kind: str) -> None:
     try:
         with open(path, 'rb') as file:
             data = file.read()
     except OSError as error:
         raise UserError(
-            f"Image '{path}' cannot be opened ({error.strerror}); restore the file or "
-            'take it out of the annotations.'
+            f"{kind} '{path}' cannot be opened ({error.strerror}); restore the file or take it "
+            'out of the dataset.'
         ) from error
     if not data:
-        raise UserError(
-            f"'{path}' is empty (0 bytes), but an image was expected; copy or download it again."
-        )
+        raise UserError(f"{kind} '{path}' is empty (0 bytes); copy or download it again.")
     if not is_complete(data):
         raise UserError(
             f"'{path}' is truncated after {len(data)} bytes; copy or download it again."

@@ -13,6 +13,7 @@ from pickle import UnpicklingError
 
 import numpy as np
 import torch
+from mmengine.config import Config
 from mmengine.logging import HistoryBuffer
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from torch import nn
@@ -20,6 +21,8 @@ from torch import nn
 from mmspike.errors import UserError
 
 RESUME_KEYS = ('state_dict', 'meta', 'message_hub')
+# What mmseg, mmdet and mmpretrain call the layers that have an output for every class.
+CLASSIFYING_LAYERS = ('conv_seg', 'fc_cls', 'conv_logits', 'retina_cls', 'conv_cls', 'fc')
 
 
 def _history_method(owner: type, name: str) -> object:
@@ -90,6 +93,32 @@ def load_checkpoint_file(path: str | Path) -> dict:
     return checkpoint
 
 
+def demand_start(path: str, config_path: str | Path) -> None:
+    """Demand the checkpoint whose weights a new run starts from.
+
+    Args:
+        path: The config's ``load_from``, a local file.
+        config_path: The config. If the folder of `path` has the name of a config beside it, it is
+            the result of that one.
+
+    Raises:
+        UserError: If it is not there.
+    """
+    if Path(path).expanduser().is_file():
+        return
+    source = Path(config_path).with_name(Path(path).parent.name + '.py')
+    result, train = '', ''
+    if source.is_file():
+        backbone = Config.fromfile(source).get('model', {}).get('backbone', {})
+        steps = backbone.get('time_steps')
+        result = f'the {f"T = {steps} " if steps else ""}result of {source}, '
+        train = f'run tools/train.py {source} first, '
+    raise UserError(
+        f"This run starts from {result}load_from='{path}', which is not there; {train}give its "
+        'place with --cfg-options load_from=FILE, or start without it with load_from=None.'
+    )
+
+
 def _why_refused(path: str | Path, reason: str) -> str:
     named = re.search(r'(?:GLOBAL|Unsupported class|unrecognized function) (\S+)', reason)
     if named is None and 'getattr' not in reason:
@@ -124,23 +153,89 @@ def check_fits(model: nn.Module, checkpoint: dict, path: str | Path) -> None:
     Raises:
         UserError: If a shape differs or a parameter of the model is absent.
     """
-    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
-        model = model.module
-    weights = checkpoint.get('state_dict', checkpoint)
-    weights = {re.sub(r'^module\.', '', name): value for name, value in weights.items()}
-    for name, own in model.state_dict().items():
-        shape = getattr(weights.get(name, own), 'shape', None)
-        if shape != own.shape:
+    model, weights = _unwrap(model), _weights(checkpoint)
+    for name, shape, own in _misfits(model, weights):
+        there = f'{name} is {_show(shape)} there and {_show(own)} in the config'
+        classes = _class_counts(model, name, shape, own)
+        if classes is None:
             raise UserError(
-                f"Checkpoint '{path}' is of another model: {name} is {_show(shape)} there and "
-                f'{_show(own.shape)} in the config; use the config it was trained with.'
+                f"Checkpoint '{path}' is of another model: {there}; use the config it was "
+                'trained with.'
             )
+        raise UserError(
+            f"Checkpoint '{path}' has num_classes={classes[0]} and the config "
+            f'num_classes={classes[1]}: {there}; use the config it was trained with.'
+        )
     missing = model.load_state_dict(weights, strict=False).missing_keys
     if missing:
         raise UserError(
             f"Checkpoint '{path}' is of another model: it lacks {missing[0]} and "
             f'{len(missing) - 1} more; use the config it was trained with.'
         )
+
+
+def describe_other_classes(model: nn.Module, checkpoint: dict, path: str | Path) -> str | None:
+    """Say in one sentence that weights for a new run come from another number of classes.
+
+    Args:
+        model: The model, possibly wrapped for distribution.
+        checkpoint: What `load_checkpoint_file` returned.
+        path: Its file, for the sentence.
+
+    Returns:
+        The sentence, or None where the number of classes is the same.
+    """
+    model = _unwrap(model)
+    for name, shape, own in _misfits(model, _weights(checkpoint)):
+        classes = _class_counts(model, name, shape, own)
+        if classes is not None:
+            return (
+                f"Checkpoint '{path}' has num_classes={classes[0]} and the config "
+                f'num_classes={classes[1]}, so {name.rpartition(".")[0]} and whatever else depends '
+                'on the classes starts from new weights, the rest from the checkpoint.'
+            )
+    return None
+
+
+def _unwrap(model: nn.Module) -> nn.Module:
+    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
+        model = model.module
+    return model
+
+
+def _weights(checkpoint: dict) -> dict:
+    weights = checkpoint.get('state_dict', checkpoint)
+    return {re.sub(r'^module\.', '', name): value for name, value in weights.items()}
+
+
+def _misfits(
+    model: nn.Module, weights: dict
+) -> Iterator[tuple[str, torch.Size | None, torch.Size]]:
+    """Yield name, shape in the checkpoint and own shape of every tensor in which they differ."""
+    for name, own in model.state_dict().items():
+        shape = getattr(weights.get(name, own), 'shape', None)
+        if shape != own.shape:
+            yield name, shape, own.shape
+
+
+def _class_counts(
+    model: nn.Module, name: str, shape: torch.Size | None, own: torch.Size
+) -> tuple[int, int] | None:
+    """Tell the classes of a checkpoint and of the model, if a tensor differs in nothing else.
+
+    Returns:
+        Both numbers; None if this is no classifying layer, or if more than its classes differs.
+    """
+    head_name, _, layer = name.rpartition('.')[0].rpartition('.')
+    ours = getattr(model.get_submodule(head_name), 'num_classes', None)
+    if layer not in CLASSIFYING_LAYERS or not ours or not shape or shape[1:] != own[1:]:
+        return None
+    # A softmax over boxes has one more output, for what is no object.
+    background = own[0] - ours if layer == 'fc_cls' else 0
+    outputs = (own[0] - background) // ours  # Several where a position has several anchors.
+    if outputs == 0 or (shape[0] - background) % outputs:
+        return None
+    return (shape[0] - background) // outputs, ours
 
 
 def check_pretrained(model: nn.Module) -> None:

@@ -2,14 +2,18 @@
 
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from mmengine.config import Config
-from torch.utils.data import Dataset
+from mmengine.model import is_model_wrapper
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
 
+from mmspike.datasets.transforms import LoadSegAnnotations
 from mmspike.errors import UserError
 
+LABELS = 'seg_map_path'
 WAY_OUT = 'give the right folder with --cfg-options data_root=FOLDER'
 
 
@@ -46,18 +50,26 @@ def _dataset_configs(node: object) -> Iterator[Mapping]:
 
 
 def _check_dataset_config(dataset: Mapping) -> None:
-    root = dataset.get('data_root') or ''
-    ann_file = dataset.get('ann_file') or ''
-    prefix = dataset.get('data_prefix')
-    folders = list(prefix.values()) if isinstance(prefix, Mapping) else []
+    root, ann_file, folders = _places(dataset)
     # Without either, a dataset class may know better: several download their files themselves.
     if root and (ann_file or folders):
         _demand_folder(root, 'Data folder')
-    if isinstance(ann_file, str) and ann_file:
+    if ann_file:
         _demand_file(os.path.join(root, ann_file), 'Annotation file')
-    for folder in folders:
+    for key, folder in folders.items():
         if isinstance(folder, str) and folder:
-            _demand_folder(os.path.join(root, folder), 'Image folder')
+            kind = 'Label folder' if key == LABELS else 'Image folder'
+            _demand_folder(os.path.join(root, folder), kind)
+
+
+def _places(dataset: Mapping) -> tuple[str, str, Mapping]:
+    """Give data root, annotation file and folders of a dataset config, empty where it has none."""
+    ann_file, prefix = dataset.get('ann_file'), dataset.get('data_prefix')
+    return (
+        dataset.get('data_root') or '',
+        ann_file if isinstance(ann_file, str) else '',
+        prefix if isinstance(prefix, Mapping) else {},
+    )
 
 
 def _demand_file(path: str | None, what: str) -> None:
@@ -70,6 +82,52 @@ def _demand_folder(path: str, what: str) -> None:
         raise UserError(f"{what} '{path}' is not there; {WAY_OUT}.")
 
 
+def build_dataset(build: Callable[[], DataLoader], config: Mapping) -> Dataset:
+    """Build a dataloader, and demand that its dataset holds images and that all of them are there.
+
+    Args:
+        build: Returns the dataloader.
+        config: Its config, for the message.
+
+    Returns:
+        The dataset.
+
+    Raises:
+        UserError: If the dataset is empty, or a file it names is absent or has no bytes.
+    """
+    try:
+        dataset = build().dataset
+    except ValueError as error:
+        # All that mmengine says of a dataset without images.
+        if 'need at least one array to concatenate' not in str(error):
+            raise
+        raise UserError(_why_empty(config)) from error
+    if hasattr(dataset, '__len__') and len(dataset) == 0:
+        raise UserError(_why_empty(config))
+    check_images(dataset)
+    return dataset
+
+
+def _why_empty(config: Mapping) -> str:
+    reasons = []
+    for dataset in _dataset_configs(config.dataset):
+        root, ann_file, folders = _places(dataset)
+        images = os.path.join(root, next(iter(folders.values()), None) or '')
+        name = next((name for _, _, names in os.walk(images) for name in sorted(names)), None)
+        if name is None:
+            return f"Image folder '{images}' is empty; {WAY_OUT}."
+        if ann_file:
+            ann_file = os.path.join(root, ann_file)
+            reasons.append(f"Annotation file '{ann_file}' names no image to use; {WAY_OUT}.")
+        else:
+            suffix = f"'{dataset.img_suffix}'" if 'img_suffix' in dataset else 'its default'
+            reasons.append(
+                f"Image folder '{images}' holds no image that ends in img_suffix ({suffix}), but "
+                f"for example '{name}'; set img_suffix of the dataset, or {WAY_OUT}."
+            )
+    return reasons[0]
+
+
 def check_images(dataset: Dataset) -> None:
     """Demand that every image and label map that a built dataset names is there and not empty.
 
@@ -79,40 +137,96 @@ def check_images(dataset: Dataset) -> None:
     Raises:
         UserError: If a file is absent or has no bytes.
     """
+    for inner in _inner_datasets(dataset):
+        if not hasattr(inner, 'get_data_info'):
+            continue
+        partners = defaultdict(dict)
+        for index in range(len(inner)):
+            info = inner.get_data_info(index)
+            for key in ('img_path', LABELS):
+                path = info.get(key)
+                if isinstance(path, str) and '://' not in path:
+                    folder, name = os.path.split(path)
+                    partners[key, folder][name] = info.get('img_path')
+        for (key, folder), images in partners.items():
+            _check_folder(folder, images, key == LABELS)
+
+
+def _inner_datasets(dataset: Dataset) -> Iterator[Dataset]:
     children = getattr(dataset, 'datasets', None) or [getattr(dataset, 'dataset', None)]
-    if children != [None]:
+    if children == [None]:
+        yield dataset
+    else:
         for child in children:
-            check_images(child)
-        return
-    if not hasattr(dataset, 'get_data_info'):
-        return
-    names = defaultdict(set)
-    for index in range(len(dataset)):
-        info = dataset.get_data_info(index)
-        for path in (info.get('img_path'), info.get('seg_map_path')):
-            if isinstance(path, str) and '://' not in path:
-                folder, name = os.path.split(path)
-                names[folder].add(name)
-    for folder, wanted in names.items():
-        _check_folder(folder, wanted)
+            yield from _inner_datasets(child)
 
 
-def _check_folder(folder: str, wanted: set[str]) -> None:
-    """Look the files up in one listing: a question per file takes long on a network drive."""
+def _check_folder(folder: str, images: Mapping[str, str], labels: bool) -> None:
+    """Look the files up in one listing: a question per file takes long on a network drive.
+
+    Args:
+        folder: Where they lie.
+        images: The wanted files, with the image to which each belongs.
+        labels: Whether they are label maps.
+    """
     found = {}
     if os.path.isdir(folder or '.'):
         with os.scandir(folder or '.') as entries:
-            found = {entry.name: entry for entry in entries if entry.name in wanted}
-    missing = sorted(wanted - found.keys())
+            found = {entry.name: entry for entry in entries if entry.name in images}
+    missing = sorted(images.keys() - found.keys())
     if missing:
+        path = Path(folder, missing[0])
+        counts = f'{len(missing)} of {len(images)} files are missing in that folder'
+        if labels:
+            raise UserError(
+                f"Label map '{path}' of image '{images[missing[0]]}' is not there ({counts}); "
+                'complete the label maps, or correct seg_map_suffix or data_prefix of the dataset.'
+            )
         raise UserError(
-            f"The annotations name '{Path(folder, missing[0])}', which is not there "
-            f'({len(missing)} of {len(wanted)} files are missing in that folder); '
+            f"The annotations name '{path}', which is not there ({counts}); "
             'complete the images or correct the annotations.'
         )
-    for name in sorted(wanted):
+    for name in sorted(images):
         if found[name].stat().st_size == 0:
+            expected = 'a label map' if labels else 'an image'
             raise UserError(
-                f"'{Path(folder, name)}' is empty (0 bytes), but an image was "
-                'expected; copy or download it again.'
+                f"'{Path(folder, name)}' is empty (0 bytes), but {expected} was expected; "
+                'copy or download it again.'
             )
+
+
+def check_classes(model: nn.Module, dataset: Dataset) -> None:
+    """Compare the classes of a segmentation dataset with its model and, loading, with its labels.
+
+    Args:
+        model: The model, possibly wrapped for distribution.
+        dataset: Its dataset, wrapped or not. Every `mmspike.LoadSegAnnotations` in it that has no
+            `num_classes` gets it here.
+
+    Raises:
+        UserError: If the dataset has more classes than an mmseg model.
+    """
+    model = model.module if is_model_wrapper(model) else model
+    for inner in _inner_datasets(dataset):
+        classes = getattr(inner, 'metainfo', {}).get('classes')
+        if not classes:
+            continue
+        own = getattr(model, 'num_classes', None) if hasattr(model, 'decode_head') else None
+        if own is not None and len(classes) > own:
+            raise UserError(
+                f'The model has num_classes={own}, but {type(inner).__name__} has {len(classes)} '
+                'classes; set num_classes of model.decode_head (and of auxiliary_head) to their '
+                'number.'
+            )
+        for transform in _transforms(getattr(inner, 'pipeline', None)):
+            if isinstance(transform, LoadSegAnnotations) and transform.num_classes is None:
+                transform.num_classes = len(classes)
+
+
+def _transforms(node: object) -> Iterator[object]:
+    """Yield every transform below a pipeline, also those inside others such as TestTimeAug."""
+    if not isinstance(node, (list, tuple)):
+        yield node
+        node = getattr(node, 'transforms', None) or getattr(node, 'subroutines', None) or []
+    for child in node:
+        yield from _transforms(child)

@@ -19,11 +19,13 @@ from .checkpoint import (
     check_fits,
     check_pretrained,
     check_resumable,
+    demand_start,
+    describe_other_classes,
     is_local,
     load_checkpoint_file,
     pretrained_files,
 )
-from .checks import check_data, check_images
+from .checks import build_dataset, check_classes, check_data
 from .config import load_config
 from .cpu import use_cpu_well
 from .distributed import use_launcher
@@ -61,21 +63,23 @@ def train(argv: Sequence[str] | None = None) -> Runner:
     _set_train_options(config, args)
     for path in pretrained_files(config.model):
         load_checkpoint_file(path)
-    path = config.get('load_from')
-    if config.get('resume') and path is None:
-        path = find_latest_checkpoint(config.work_dir)
+    path, resume = config.get('load_from'), config.get('resume')
+    if not resume and path and is_local(path):
+        demand_start(path, args.config)
     checkpoint = load_checkpoint_file(path) if path and is_local(path) else None
-    if checkpoint and config.get('resume'):
+    if checkpoint and resume:
         check_resumable(checkpoint, path)
     runner = _build_runner(config)
     if checkpoint is None:
         check_pretrained(runner.model)
     # Only a resumed run must fit: weights for a new one may come from other classes.
-    if checkpoint and config.get('resume'):
+    elif resume:
         check_fits(runner.model, checkpoint, path)
-    check_images(runner.train_dataloader.dataset)
-    if runner.val_loop is not None:
-        check_images(runner.val_dataloader.dataset)
+    elif warning := describe_other_classes(runner.model, checkpoint, path):
+        runner.logger.warning(warning)
+    _check_dataset(runner, 'train')
+    if config.get('val_dataloader') is not None:
+        _check_dataset(runner, 'val')
     runner.train()
     return runner
 
@@ -105,7 +109,7 @@ def test(argv: Sequence[str] | None = None) -> dict[str, float]:
     runner = _build_runner(config)
     if checkpoint:
         check_fits(runner.model, checkpoint, args.checkpoint)
-    check_images(runner.test_dataloader.dataset)
+    _check_dataset(runner, 'test')
     if args.out:
         dump_predictions(runner, args.out)
     return runner.test()
@@ -193,9 +197,13 @@ def _set_train_options(config: Config, args: Namespace) -> None:
                 'has none; add it or leave the option out.'
             )
         config.auto_scale_lr.enable = True
-    if args.resume is not None:
-        config.resume = True
-        config.load_from = None if args.resume == 'auto' else args.resume
+    if args.resume not in (None, 'auto'):
+        config.resume, config.load_from = True, args.resume
+    elif args.resume or config.get('resume') and config.get('load_from') is None:
+        # Before its first checkpoint a run that resumes starts as it would without.
+        latest = find_latest_checkpoint(config.work_dir)
+        config.resume = latest is not None
+        config.load_from = latest or config.get('load_from')
     hooks = list(config.get('custom_hooks') or [])
     if not any(hook['type'] == FINITE_LOSS_HOOK for hook in hooks):
         config.custom_hooks = [*hooks, dict(type=FINITE_LOSS_HOOK)]
@@ -212,6 +220,12 @@ def _use_amp(config: Config) -> None:
         )
     wrapper.type = 'AmpOptimWrapper'
     wrapper.setdefault('loss_scale', 'dynamic')
+
+
+def _check_dataset(runner: Runner, split: str) -> None:
+    loader = f'{split}_dataloader'
+    dataset = build_dataset(lambda: getattr(runner, loader), runner.cfg[loader])
+    check_classes(runner.model, dataset)
 
 
 def _build_runner(config: Config) -> Runner:

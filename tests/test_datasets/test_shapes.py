@@ -1,10 +1,12 @@
-"""The shapes dataset: exact masks, genuine COCO, the same bytes every time."""
+"""The shapes dataset: exact masks, genuine COCO, true label maps, the same bytes every time."""
 
 import json
+import shutil
 
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from mmspike.datasets import generate_shapes, shapes
 from mmspike.engine import UserError
@@ -144,6 +146,50 @@ def test_mmdet_reads_it(dataset):
     assert np.array_equal(sample['gt_masks'].masks, [mask for _, mask in instances])
 
 
+def test_label_maps_agree_with_the_instances(dataset, coco):
+    for image in coco.loadImgs(coco.getImgIds()):
+        with Image.open(dataset / 'masks' / 'train' / image['file_name']) as label_map:
+            assert label_map.mode == 'P'
+            assert tuple(label_map.getpalette()[3:6]) == shapes.PALETTE[1]
+            ids = np.array(label_map)
+        annotations = coco.loadAnns(coco.getAnnIds(image['id']))
+        for annotation in annotations:
+            assert (ids[coco.annToMask(annotation) > 0] == annotation['category_id']).all()
+        assert np.count_nonzero(ids) == sum(annotation['area'] for annotation in annotations)
+
+
+def test_mmseg_reads_it(dataset):
+    mmseg = pytest.importorskip('mmseg.datasets', reason='reads the dataset with mmseg')
+    from mmspike.datasets import LoadImageFromFile, LoadSegAnnotations
+
+    data = mmseg.BaseSegDataset(
+        data_root=str(dataset),
+        img_suffix='.png',
+        data_prefix=dict(img_path='val', seg_map_path='masks/val'),
+        metainfo=dict(classes=('background', *shapes.CLASSES), palette=shapes.PALETTE),
+        pipeline=[LoadImageFromFile(), LoadSegAnnotations(num_classes=4)],
+    )
+    assert len(data) == 8
+    _, instances = shapes.draw_scene(np.random.default_rng([0, 1, 2]), 128)
+    ids = data[2]['gt_seg_map']
+    assert all((ids[mask] == category + 1).all() for category, mask in instances)
+
+
+def test_an_older_dataset_gets_its_label_maps(tmp_path, monkeypatch):
+    root = generate_shapes(tmp_path / 'set', num_train=2, num_val=1, size=32)
+    whole = files(root)
+    shutil.rmtree(root / 'masks')
+    write = shapes._write_label_map
+    monkeypatch.delattr(shapes, '_write_split')  # What is there is left alone.
+    monkeypatch.setattr(shapes, '_write_label_map', lambda *args: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        generate_shapes(root, num_train=2, num_val=1, size=32)
+    assert not (root / 'masks').exists() and list(tmp_path.iterdir()) == [root]
+    monkeypatch.setattr(shapes, '_write_label_map', write)
+    generate_shapes(root, num_train=2, num_val=1, size=32)
+    assert files(root) == whole and list(tmp_path.iterdir()) == [root]
+
+
 def test_same_bytes_and_a_larger_set_begins_with_the_smaller(tmp_path):
     first, again, larger = (
         files(generate_shapes(tmp_path / name, num_train=count, num_val=2, size=64, seed=3))
@@ -151,7 +197,7 @@ def test_same_bytes_and_a_larger_set_begins_with_the_smaller(tmp_path):
     )
     assert first == again
     pictures = {path: content for path, content in first.items() if path.suffix == '.png'}
-    assert len(pictures) == 4 and pictures.items() <= larger.items()
+    assert len(pictures) == 8 and pictures.items() <= larger.items()
     other = files(generate_shapes(tmp_path / 'd', num_train=2, num_val=2, size=64, seed=4))
     assert all(other[path] != content for path, content in pictures.items())
 

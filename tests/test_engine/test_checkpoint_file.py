@@ -9,7 +9,12 @@ from mmengine.logging import HistoryBuffer, MessageHub
 from torch import nn
 
 from mmspike.engine import UserError, load_checkpoint_file
-from mmspike.engine.checkpoint import allow_mmengine_types, check_fits, pretrained_files
+from mmspike.engine.checkpoint import (
+    allow_mmengine_types,
+    check_fits,
+    describe_other_classes,
+    pretrained_files,
+)
 
 
 @pytest.fixture
@@ -85,6 +90,48 @@ def test_fits():
         check_fits(target, {'weight': source.weight}, 'x')
     with pytest.raises(UserError, match='weight is no tensor there'):
         check_fits(target, {'weight': 'text'}, 'x')
+
+
+class Head(nn.Module):
+    """Classifies by layers of the names that mmdet and mmseg use."""
+
+    def __init__(self, num_classes, **outputs):
+        super().__init__()
+        self.num_classes = num_classes
+        for name, count in outputs.items():
+            self.add_module(name, nn.Conv2d(2, count, 1))
+
+
+@pytest.mark.parametrize(
+    'layer, outputs, there, counts',
+    [
+        ('conv_seg', 21, 150, (150, 21)),
+        ('fc_cls', 22, 81, (80, 21)),  # With a softmax that knows what is no object.
+        ('fc_cls', 21, 80, (80, 21)),
+        ('retina_cls', 9 * 21, 9 * 80, (80, 21)),
+        ('retina_cls', 9 * 21, 100, None),
+        ('conv_seg', 1, 2, None),  # One output for two classes.
+        ('rpn_cls', 21, 3, None),  # Anchors.
+    ],
+)
+def test_both_numbers_of_classes_are_named(layer, outputs, there, counts):
+    model = nn.ModuleDict({'head': Head(21, **{layer: outputs})})
+    weights = nn.ModuleDict({'head': Head(0, **{layer: there})}).state_dict()
+    said = describe_other_classes(model, {'state_dict': weights}, 'x')
+    with pytest.raises(UserError) as caught:
+        check_fits(model, weights, 'x')
+    if counts is None:
+        assert said is None and 'is of another model' in str(caught.value)
+        return
+    expected = 'has num_classes={} and the config num_classes={}'.format(*counts)
+    assert expected in said and expected in str(caught.value)
+    assert f'head.{layer}' in said and '\n' not in said
+
+
+def test_same_classes_are_not_mentioned():
+    head = Head(3, conv_seg=3, other=5)
+    assert describe_other_classes(head, head.state_dict(), 'x') is None
+    assert describe_other_classes(head, Head(3, conv_seg=3, other=4).state_dict(), 'x') is None
 
 
 def test_pretrained_files():

@@ -34,7 +34,7 @@ def test_folders(tmp_path):
         check_data(config(tmp_path / 'none', ann_file='x'), ['train'])
     prefix = dict(img_path='images', seg_map_path='maps')
     (tmp_path / 'images').mkdir()
-    with pytest.raises(UserError, match="Image folder '.*maps' is not there"):
+    with pytest.raises(UserError, match="Label folder '.*maps' is not there"):
         check_data(config(tmp_path, data_prefix=prefix), ['train'])
 
 

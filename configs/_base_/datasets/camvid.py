@@ -33,7 +33,7 @@ metainfo = dict(
 
 train_pipeline = [
     dict(type='mmspike.LoadImageFromFile'),
-    dict(type='LoadAnnotations'),
+    dict(type='mmspike.LoadSegAnnotations'),
     dict(type='RandomResize', scale=(480, 360), ratio_range=(0.5, 1.25), keep_ratio=True),
     dict(type='RandomCrop', crop_size=crop_size, cat_max_ratio=0.75),
     dict(type='RandomFlip', prob=0.5),
@@ -42,7 +42,7 @@ train_pipeline = [
 ]
 test_pipeline = [
     dict(type='mmspike.LoadImageFromFile'),
-    dict(type='LoadAnnotations'),
+    dict(type='mmspike.LoadSegAnnotations'),
     dict(type='PackSegInputs'),
 ]
 train_dataloader = dict(

@@ -5,7 +5,7 @@ crop_size = (512, 512)
 
 train_pipeline = [
     dict(type='mmspike.LoadImageFromFile'),
-    dict(type='LoadAnnotations'),
+    dict(type='mmspike.LoadSegAnnotations'),
     dict(type='RandomResize', scale=(2048, 512), ratio_range=(0.5, 2.0), keep_ratio=True),
     dict(type='RandomCrop', crop_size=crop_size, cat_max_ratio=0.75),
     dict(type='RandomFlip', prob=0.5),
@@ -16,7 +16,7 @@ test_pipeline = [
     dict(type='mmspike.LoadImageFromFile'),
     dict(type='Resize', scale=(2048, 512), keep_ratio=True),
     # Behind Resize: the metric compares at the size of the file.
-    dict(type='LoadAnnotations'),
+    dict(type='mmspike.LoadSegAnnotations'),
     dict(type='PackSegInputs'),
 ]
 train_dataloader = dict(

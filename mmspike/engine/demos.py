@@ -1,0 +1,132 @@
+"""The demos: a small spiking model learns generated shapes, is tested, and shows what it sees."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from mmengine.runner import Runner
+
+from mmspike.datasets import generate_shapes
+from mmspike.errors import UserError
+
+from .cli import train
+from .pictures import draw_detections, draw_label_maps
+
+
+@dataclass(frozen=True)
+class Demo:
+    """What differs between the demos.
+
+    Args:
+        config: File in ``configs/``.
+        model: Its name in a sentence.
+        work_dir: Folder in ``work_dirs/``.
+        test: Tests a runner and returns the lines to print.
+        draw: Draws what a runner's model sees into a folder and returns the overview.
+        picture: What is where in a picture.
+        next_steps: What to do next; ``{config}`` stands for the config.
+    """
+
+    config: str
+    model: str
+    work_dir: str
+    test: Callable[[Runner], list[str]]
+    draw: Callable[[Runner, Path], Path]
+    picture: str
+    next_steps: str
+
+
+def run_demo(
+    name: str, root: Path, data_root: Path | None = None, work_dir: Path | None = None
+) -> None:
+    """Generate the shapes, train, test, draw, and print how well it went and what to do next.
+
+    Args:
+        name: One of `DEMOS`.
+        root: Folder of the project, with ``configs/``.
+        data_root: Folder of the shapes; ``data/shapes`` of the project by default.
+        work_dir: Folder of logs, checkpoints and pictures; one in ``work_dirs/`` by default.
+
+    Raises:
+        UserError: If there is no demo of that name.
+    """
+    if name not in DEMOS:
+        raise UserError(f"There is no demo '{name}'; name one of {', '.join(DEMOS)}.")
+    demo = DEMOS[name]
+    config = Path('configs', demo.config)
+    data_root = data_root or root / 'data' / 'shapes'
+    work_dir = work_dir or root / 'work_dirs' / demo.work_dir
+    start = time.monotonic()
+    generate_shapes(data_root)
+    options = ['--work-dir', str(work_dir), '--cfg-options', f'data_root={data_root}/']
+    runner = train([str(root / config), *options])
+    lines = demo.test(runner)
+    overview = demo.draw(runner, work_dir / 'pictures')
+    print(f'\nThe {demo.model}, after {(time.monotonic() - start) / 60:.1f} minutes:')
+    print(*(f'  {line}' for line in lines), sep='\n')
+    print(f'  pictures: {overview} ({demo.picture})\n')
+    print('What to do next, after `source .venv/bin/activate`:')
+    print(demo.next_steps.format(config=config))
+
+
+def _test_instances(runner: Runner) -> list[str]:
+    metrics = runner.test()
+    return [
+        f'{kind}  mAP {metrics[f"coco/{kind}_mAP"]:.3f}   '
+        f'mAP@50 {metrics[f"coco/{kind}_mAP_50"]:.3f}'
+        for kind in ('bbox', 'segm')
+    ]
+
+
+def _test_segmentation(runner: Runner) -> list[str]:
+    from mmseg.evaluation import IoUMetric
+
+    class ClassIoUMetric(IoUMetric):
+        """Returns the IoU of every class, which the stock metric only prints."""
+
+        def compute_metrics(self, results: list) -> dict[str, float]:
+            intersection, union, *_ = (sum(areas) for areas in zip(*results, strict=True))
+            iou = (100 * intersection / union).tolist()
+            return dict(zip(self.dataset_meta['classes'], iou, strict=True))
+
+    metric = ClassIoUMetric(prefix='IoU')
+    metric.dataset_meta = runner.test_dataloader.dataset.metainfo
+    runner.test_evaluator.metrics.append(metric)
+    metrics = runner.test()
+    classes = metric.dataset_meta['classes']
+    width = max(map(len, classes))
+    return [
+        f'mIoU {metrics["mIoU"]:.1f}   aAcc {metrics["aAcc"]:.1f}',
+        *(f'IoU of {name:{width}}  {metrics[f"IoU/{name}"]:.1f}' for name in classes),
+    ]
+
+
+DEMOS = dict(
+    instances=Demo(
+        config='mask_rcnn_metaspike-tiny_t1_shapes.py',
+        model='spiking Mask R-CNN',
+        work_dir='demo',
+        test=_test_instances,
+        draw=draw_detections,
+        picture='truth on the left, predictions on the right',
+        next_steps="""\
+  label maps too:  bash tools/demo.sh segmentation
+  your own data:   copy {config}; README.md says what to set
+  COCO:            python tools/train.py configs/mask_rcnn_metaspike_coco.py --auto-scale-lr
+  a bigger model:  the same with configs/mask_rcnn_metaspike-55m_t1_coco.py, on GPUs""",
+    ),
+    segmentation=Demo(
+        config='semantic_fpn_metaspike-tiny_t1_shapes.py',
+        model='spiking Semantic FPN',
+        work_dir='demo_segmentation',
+        test=_test_segmentation,
+        draw=draw_label_maps,
+        picture='image, truth and prediction',
+        next_steps="""\
+  instances too:   bash tools/demo.sh
+  your own data:   copy {config}; README.md says what to set
+  ADE20K:          python tools/train.py configs/semantic_fpn_metaspike_ade20k.py --auto-scale-lr
+  a bigger model:  the same with configs/semantic_fpn_metaspike-55m_t1_ade20k.py, on GPUs""",
+    ),
+)

@@ -1,0 +1,60 @@
+"""The demo takes a name, and both kinds end in figures, pictures and advice."""
+
+import re
+import runpy
+
+import pytest
+
+from mmspike.datasets import generate_shapes
+from mmspike.engine import cli, demos
+
+from .conftest import CONFIG, ROOT
+
+
+def test_unknown_name(tmp_path, monkeypatch):
+    monkeypatch.setattr('sys.argv', ['demo.py', 'nothing', '--data-root', str(tmp_path / 'data')])
+    with pytest.raises(SystemExit) as stopped:
+        runpy.run_path(str(ROOT / 'tools' / 'demo.py'), run_name='__main__')
+    assert stopped.value.code == (
+        "Error: There is no demo 'nothing'; name one of instances, segmentation."
+    )
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_a_name_it_shows_instances(monkeypatch):
+    called = []
+    monkeypatch.setattr(demos, 'run_demo', lambda *args: called.append(args[0]))
+    for argv in (['demo.py'], ['demo.py', 'segmentation']):
+        monkeypatch.setattr('sys.argv', argv)
+        runpy.run_path(str(ROOT / 'tools' / 'demo.py'), run_name='__main__')
+    assert called == ['instances', 'segmentation']
+
+
+@pytest.mark.parametrize('name', demos.DEMOS)
+def test_what_it_names_exists(name):
+    demo = demos.DEMOS[name]
+    assert (ROOT / 'configs' / demo.config).is_file()
+    for file in re.findall(r'(?:tools|configs)/[\w./-]+\.(?:py|sh)', demo.next_steps):
+        assert (ROOT / file).is_file(), file
+
+
+@pytest.mark.parametrize(
+    'name, host, config, lines',
+    [
+        ('instances', 'mmdet', 'tiny_mask_rcnn.py', [r'bbox  mAP 0\.\d{3}', r'segm  mAP']),
+        ('segmentation', 'mmseg', 'tiny_fcn.py', [r'mIoU \d+\.\d   aAcc', r'circle +\d+\.\d\n']),
+    ],
+)
+def test_demo_with_a_tiny_model(shapes, tmp_path, monkeypatch, capsys, name, host, config, lines):
+    """Everything but the config and the size of the data is the demo's."""
+    pytest.importorskip(host, reason='the library of this demo')
+    monkeypatch.setattr(demos, 'generate_shapes', lambda root: generate_shapes(root, 6, 5, 64))
+    tiny = str(CONFIG.with_name(config))
+    options = ['visualizer.type=DetLocalVisualizer'] if host == 'mmdet' else []
+    monkeypatch.setattr(demos, 'train', lambda argv: cli.train([tiny, *argv[1:], *options]))
+    demos.run_demo(name, ROOT, shapes, tmp_path / 'work')
+    printed = capsys.readouterr().out
+    for line in lines:
+        assert re.search(line, printed), line
+    assert (tmp_path / 'work' / 'pictures' / 'overview.png').is_file()
+    assert f'copy configs/{demos.DEMOS[name].config}; ' in printed
