@@ -12,7 +12,7 @@ from torch import nn
 CONFIGS = Path(__file__).parents[1] / 'configs'
 SHIPPED = sorted(path.name for path in CONFIGS.glob('*.py'))
 # The last alternative is a baseline without spikes.
-NAME = re.compile(r'[a-z0-9_]+_(metaspike(-[a-z0-9]+)?(_t\d+)?|resnet18)_[a-z0-9]+\.py')
+NAME = re.compile(r'([a-z0-9_]+_)?(metaspike(-[a-z0-9]+)?(_t\d+)?|resnet18)_[a-z0-9_]+\.py')
 SPLITS = ('train', 'val', 'test')
 
 
@@ -65,12 +65,14 @@ def classes_of(config):
     (dataset, *_) = datasets(config, 'train')
     if 'metainfo' in dataset:
         return dataset.metainfo.classes
-    return DATASETS.get(dataset.type).METAINFO['classes']
+    kind = dataset.type if '.' in dataset.type else f'{config.default_scope}.{dataset.type}'
+    return DATASETS.get(kind).METAINFO['classes']
 
 
 def classifying_heads(model):
     """Yield every part that predicts classes, the stages of a cascade one by one."""
-    parts = [getattr(model, name, None) for name in ('bbox_head', 'decode_head', 'auxiliary_head')]
+    names = ('bbox_head', 'decode_head', 'auxiliary_head', 'head')
+    parts = [getattr(model, name, None) for name in names]
     parts += [
         getattr(getattr(model, 'roi_head', None), n, None) for n in ('bbox_head', 'mask_head')
     ]
@@ -82,7 +84,10 @@ def test_model_builds_with_matching_channels_strides_and_classes(config):
     model = MODELS.build(config.model)
     backbone = model.backbone
     if hasattr(backbone, 'out_channels'):
-        taken = model.neck.in_channels if model.with_neck else model.decode_head.in_channels
+        taker = getattr(model, 'head', None) or (
+            model.neck if model.with_neck else model.decode_head
+        )
+        taken = taker.in_channels
         taken = list(taken) if isinstance(taken, (list, tuple)) else [taken]
         assert taken == list(backbone.out_channels)
     strides = getattr(model.decode_head, 'feature_strides', None) if is_segmentor(config) else None
@@ -107,7 +112,7 @@ def test_time_steps_stand_in_the_backbone_alone(config, name):
         assert config.model.backbone.time_steps == int(stated[1] if stated else 1)
 
 
-def test_t4_of_segmentation_starts_from_the_config_of_t1_it_inherits(config, name):
+def test_t4_starts_from_the_result_of_the_same_model_at_t1(config, name):
     if not (is_segmentor(config) and '_t4_' in name):
         return
     (base,) = ast.literal_eval(re.search(r'_base_ = (\[.*\])', config.text)[1])
@@ -131,7 +136,7 @@ def test_data_root_is_the_only_place_of_the_data(config):
             assert dataset.data_root == config.data_root
     for split in ('val', 'test'):
         file = config[f'{split}_evaluator'].get('ann_file')
-        assert file.startswith(config.data_root) if file else is_segmentor(config)
+        assert file.startswith(config.data_root) if file else config.default_scope != 'mmdet'
 
 
 def test_schedules_of_segmentation_end_with_the_training(config):

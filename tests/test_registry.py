@@ -63,6 +63,19 @@ DECODE = dict(
     num_classes=3,
     loss_decode=dict(type='mmseg.CrossEntropyLoss'),
 )
+CLASSIFY = dict(in_channels=8, num_classes=3, loss=dict(type='mmpretrain.CrossEntropyLoss'))
+CLASSIFIER = dict(
+    backbone=BACKBONE,
+    neck=dict(type='mmpretrain.GlobalAveragePooling'),
+    head=dict(CLASSIFY, type='mmspike.SpikeLinearClsHead'),
+    data_preprocessor=dict(type='mmpretrain.ClsDataPreprocessor'),
+)
+OF_MMPRETRAIN = (
+    'SpikeLinearClsHead',
+    'SpikeDistilledClsHead',
+    'SpikeImageClassifier',
+    'DistilledSpikeClassifier',
+)
 OF_MMSEG = ('SpikeFPNHead', 'SpikeUPerHead', 'SpikeFCNHead', 'SpikeEncoderDecoder')
 OF_NONE = ('LIF', 'SpikeConv2d', 'SpikeConvTranspose2d', 'SpikeLinear', 'MetaSpikeFormer')
 OF_NONE += ('SpikeReadoutConv2d', 'SpikeReadoutLinear')
@@ -95,6 +108,10 @@ MODEL_ARGUMENTS = {
     'SpikeFPNHead': dict(DECODE, feature_strides=[4, 8]),
     'SpikeUPerHead': DECODE,
     'SpikeFCNHead': dict(DECODE, in_channels=8, in_index=0),
+    'SpikeLinearClsHead': CLASSIFY,
+    'SpikeDistilledClsHead': CLASSIFY,
+    'SpikeImageClassifier': CLASSIFIER,
+    'DistilledSpikeClassifier': CLASSIFIER,
     'SpikeEncoderDecoder': dict(
         backbone=BACKBONE,
         decode_head=dict(DECODE, type='mmspike.SpikeUPerHead'),
@@ -128,7 +145,8 @@ def test_these_are_all_registered_types():
 @pytest.mark.parametrize('name', MODEL_ARGUMENTS)
 def test_a_model_type_builds_from_every_scope(scope, name):
     if name not in OF_NONE:
-        library = 'mmseg' if name in OF_MMSEG else 'mmdet'
+        others = 'mmseg' if name in OF_MMSEG else 'mmdet'
+        library = 'mmpretrain' if name in OF_MMPRETRAIN else others
         pytest.importorskip(library, reason=f'a model of {library}')
     module = MODELS.build({**MODEL_ARGUMENTS[name], 'type': f'mmspike.{name}'})
     assert isinstance(set_time_steps(module, 2), nn.Module)

@@ -262,6 +262,21 @@ def check_pretrained(model: nn.Module) -> None:
                 check_fits(module, own, path)
 
 
+def check_teacher(model: nn.Module) -> None:
+    """Demand that the checkpoint of a model's teacher, if it has one, fits that teacher.
+
+    Args:
+        model: A model that is built, possibly wrapped for distribution.
+
+    Raises:
+        UserError: If the file is absent, or a shape differs or a parameter is missing.
+    """
+    teacher = getattr(_unwrap(model), 'teacher', None)
+    if isinstance(teacher, nn.Module):
+        for path in pretrained_files(teacher.init_cfg):
+            check_fits(teacher, load_checkpoint_file(path), path)
+
+
 def _show(shape: torch.Size | None) -> str:
     return 'no tensor' if shape is None else str(tuple(shape))
 

@@ -14,6 +14,7 @@ from mmspike.datasets.transforms import LoadSegAnnotations
 from mmspike.errors import UserError
 
 LABELS = 'seg_map_path'
+FOLDERS_OF_CLASSES = ('ImageNet', 'CustomDataset')  # Of mmpretrain; they download nothing.
 WAY_OUT = 'give the right folder with --cfg-options data_root=FOLDER'
 
 
@@ -52,7 +53,7 @@ def _dataset_configs(node: object) -> Iterator[Mapping]:
 def _check_dataset_config(dataset: Mapping) -> None:
     root, ann_file, folders = _places(dataset)
     # Without either, a dataset class may know better: several download their files themselves.
-    if root and (ann_file or folders):
+    if root and (ann_file or folders or dataset.get('type') in FOLDERS_OF_CLASSES):
         _demand_folder(root, 'Data folder')
     if ann_file:
         _demand_file(os.path.join(root, ann_file), 'Annotation file')

@@ -19,6 +19,7 @@ from .checkpoint import (
     check_fits,
     check_pretrained,
     check_resumable,
+    check_teacher,
     demand_start,
     describe_other_classes,
     is_local,
@@ -70,6 +71,7 @@ def train(argv: Sequence[str] | None = None) -> Runner:
     if checkpoint and resume:
         check_resumable(checkpoint, path)
     runner = _build_runner(config)
+    check_teacher(runner.model)
     if checkpoint is None:
         check_pretrained(runner.model)
     # Only a resumed run must fit: weights for a new one may come from other classes.

@@ -24,3 +24,9 @@ if find_spec('mmseg'):
     from . import decode_heads, segmentors
 
     __all__ += ['decode_heads', 'segmentors']
+
+if find_spec('mmpretrain'):
+    make_torchvision_importable()
+    from . import classifiers, heads
+
+    __all__ += ['classifiers', 'heads']

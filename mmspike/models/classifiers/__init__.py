@@ -1,0 +1,3 @@
+from .spike_image_classifier import DistilledSpikeClassifier, SpikeImageClassifier
+
+__all__ = ['DistilledSpikeClassifier', 'SpikeImageClassifier']

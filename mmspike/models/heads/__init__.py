@@ -1,0 +1,3 @@
+from .spike_linear_cls_head import SpikeDistilledClsHead, SpikeLinearClsHead
+
+__all__ = ['SpikeDistilledClsHead', 'SpikeLinearClsHead']

@@ -1,0 +1,71 @@
+"""Classification heads on spikes: mmpretrain's, averaged over time at their end."""
+
+from mmpretrain.models.heads import LinearClsHead
+from mmpretrain.structures import DataSample
+from torch import Tensor, nn
+
+from mmspike.layers import SpikingHead, make_spiking
+from mmspike.registry import MODELS
+
+
+@MODELS.register_module()
+class SpikeLinearClsHead(SpikingHead, LinearClsHead):
+    """A neuron, a linear layer, and the mean over time.
+
+    Args: as of `mmpretrain.models.LinearClsHead`.
+
+    Shape:
+        - input: a tuple whose last is ``[T*B, C]``, the global average of membrane potentials
+        - output: logits ``[B, num_classes]``
+    """
+
+    readouts = ('fc',)
+
+
+@MODELS.register_module()
+class SpikeDistilledClsHead(SpikeLinearClsHead):
+    """A second linear layer learns what a teacher says; a prediction is the mean of both.
+
+    Hard distillation as in DeiT (Touvron et al., ICML 2021): half the loss comes from the labels
+    and half from the teacher's decisions. The released 55M was trained so.
+
+    Args:
+        args: As of `mmpretrain.models.LinearClsHead`.
+        kwargs: As of `mmpretrain.models.LinearClsHead`.
+
+    Shape:
+        - input: a tuple whose last is ``[T*B, C]``
+        - output: logits ``[B, num_classes]``
+    """
+
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self.fc_kd = nn.Linear(self.in_channels, self.num_classes)
+        make_spiking(self, ['fc_kd'])
+
+    def forward(self, feats: tuple[Tensor, ...]) -> Tensor:
+        return (super().forward(feats) + self.fc_kd(self.pre_logits(feats))) / 2
+
+    def loss(
+        self,
+        feats: tuple[Tensor, ...],
+        data_samples: list[DataSample],
+        teacher_logits: Tensor,
+        **kwargs,
+    ) -> dict[str, Tensor]:
+        """Compare both layers with what each of them learns.
+
+        Args:
+            feats: As of `forward`.
+            data_samples: With the labels, B of them.
+            teacher_logits: Of the same images, ``[B, num_classes]``.
+            kwargs: As of the stock head.
+
+        Returns:
+            ``loss``, against the labels; ``loss_kd``, against the teacher; and the accuracy of the
+            first, if ``cal_acc`` is set.
+        """
+        losses = self._get_loss(super().forward(feats), data_samples, **kwargs)
+        logits_kd = self.fc_kd(self.pre_logits(feats))
+        loss_kd = nn.functional.cross_entropy(logits_kd, teacher_logits.argmax(dim=1))
+        return {**losses, 'loss': losses['loss'] / 2, 'loss_kd': loss_kd / 2}
