@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Generate the synthetic shapes dataset, with instances (COCO) and label maps (mmseg)."""
+"""Generate the synthetic shapes dataset: instances, label maps and, for classification, crops."""
 
 import argparse
 
+from mmspike.datasets.shape_crops import cut_shapes
 from mmspike.datasets.shapes import generate_shapes
 from mmspike.engine.cli import run_tool
 
@@ -16,7 +17,15 @@ def main() -> None:
     parser.add_argument('--num-val', type=int, help='validation images')
     parser.add_argument('--size', type=int, help='height and width in pixels')
     parser.add_argument('--seed', type=int, help='chooses another dataset')
-    print(f'Shapes are in {generate_shapes(**vars(parser.parse_args()))}')
+    parser.add_argument(
+        '--crops', action='store_true', help='cut each object out too, for classification'
+    )
+    args = vars(parser.parse_args())
+    crops = args.pop('crops', False)
+    root = generate_shapes(**args)
+    if crops:
+        cut_shapes(root)
+    print(f'Shapes are in {root}')
 
 
 if __name__ == '__main__':

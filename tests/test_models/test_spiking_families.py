@@ -194,3 +194,18 @@ def test_a_pyramid_that_labels_strides_wrongly_is_refused():
         build(DETECTION[0], **{'model.backbone.out_strides': (4, 8, 16, 16)})
     with pytest.raises(UserError, match='told the strides'):
         build(SEGMENTATION[0], **{'model.decode_head.feature_strides': [4, 8, 16, 32]})
+
+
+def test_synchronized_norms_compute_the_same():
+    """Several GPUs convert BN to SyncBN (`sync_bn` of the config), RepConv's padding norms too."""
+    from mmengine.model.utils import convert_sync_batchnorm
+    from torch.nn import BatchNorm2d, SyncBatchNorm
+
+    name = 'semantic_fpn_metaspike_ade20k'
+    model, data = build(name), batch(name)
+    before = predict(model, data)
+    synced = convert_sync_batchnorm(model, 'torch')
+    assert not any(type(m) is BatchNorm2d for m in synced.modules())
+    assert any(isinstance(m, SyncBatchNorm) for m in synced.modules())
+    for a, b in zip(before, predict(synced, data), strict=True):
+        torch.testing.assert_close(a.seg_logits.data, b.seg_logits.data)

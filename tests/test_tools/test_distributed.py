@@ -22,6 +22,7 @@ def test_ranks_hold_the_same_weights(shapes, tmp_path, environment):
         'custom_hooks=[]',  # The launcher must see to synchronous buffers by itself.
         'train_cfg.max_epochs=1',
         'train_dataloader.batch_size=2',
+        'sync_bn=torch',  # For several GPUs; CPUs must go without.
     ]
     argv = arguments(shapes, tmp_path, *training, config=OURS, flags=['--launcher', 'pytorch'])
     worker = Path(__file__).with_name('distributed_worker.py')
