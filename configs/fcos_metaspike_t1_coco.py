@@ -17,7 +17,7 @@ model = dict(
         in_channels=256,
         feat_channels=256,
         strides=[8, 16, 32, 64, 128],
-        norm_cfg=dict(type='BN', requires_grad=True),
+        norm_cfg=dict(type='GN', num_groups=32, requires_grad=True),
         norm_on_bbox=True,
         centerness_on_reg=True,
         center_sampling=True,

@@ -1,10 +1,11 @@
 r"""A small spiking Mask R-CNN on the nuclei of the 2018 Data Science Bowl, from scratch on the CPU.
 
-Paper: none. Ours: docs/results.md. The spiking model, and with the last line added its ANN twin:
+Paper: none. Ours: docs/results.md. The spiking model, and its ANN twin in a folder of its own:
 
     python tools/train.py configs/mask_rcnn_metaspike-tiny_t1_nuclei.py \
-        --cfg-options data_root=FOLDER \
-        model.backbone.neuron.type=ReLU
+        --cfg-options data_root=FOLDER
+    python tools/train.py configs/mask_rcnn_metaspike-tiny_t1_nuclei.py --work-dir FOLDER \
+        --cfg-options data_root=FOLDER model.backbone.neuron.type=ReLU
 """
 
 _base_ = ['mask_rcnn_metaspike-tiny_t1_shapes.py']

@@ -42,6 +42,7 @@ model = dict(
         num_classes=80,
         in_channels=256,
         feat_channels=256,
+        num_ins=5,  # Levels, each with norms of its own.
         norm_cfg=norm_cfg,
         anchor_generator=dict(
             type='AnchorGenerator',

@@ -1,9 +1,11 @@
-"""A small spiking Semantic FPN on CamVid, T = 1, from scratch on the CPU.
+r"""A small spiking Semantic FPN on CamVid, T = 1, from scratch on the CPU.
 
-Paper: none. Ours: docs/results.md. Its ANN twin is the same with model.backbone.neuron.type=ReLU:
+Paper: none. Ours: docs/results.md. The last command trains its ANN twin, in a folder of its own:
 
     python tools/train.py configs/semantic_fpn_metaspike-tiny_t1_camvid.py
     python tools/test.py configs/semantic_fpn_metaspike-tiny_t1_camvid.py CHECKPOINT
+    python tools/train.py configs/semantic_fpn_metaspike-tiny_t1_camvid.py \
+        --work-dir work_dirs/camvid_twin --cfg-options model.backbone.neuron.type=ReLU
 """
 
 _base_ = [
@@ -34,12 +36,12 @@ model = dict(
     ),
 )
 
-max_iters = 1200
+max_iters = 1000
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
-default_hooks = dict(checkpoint=dict(interval=400))
+default_hooks = dict(checkpoint=dict(interval=500))
 optim_wrapper = dict(optimizer=dict(lr=2.5e-3))
 param_scheduler = [
-    dict(type='LinearLR', start_factor=0.1, by_epoch=False, begin=0, end=100),
+    dict(type='LinearLR', start_factor=0.1, by_epoch=False, begin=0, end=50),
     dict(type='CosineAnnealingLR', by_epoch=False, begin=0, end=max_iters),
 ]
 auto_scale_lr = dict(base_batch_size=4)

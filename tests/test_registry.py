@@ -123,7 +123,15 @@ OTHERS = [
     (HOOKS, ours.HOOKS, 'CheckFiniteLossHook'),
     (TRANSFORMS, ours.TRANSFORMS, 'LoadImageFromFile'),
     (TRANSFORMS, ours.TRANSFORMS, 'LoadSegAnnotations'),
+    (TRANSFORMS, ours.TRANSFORMS, 'LoadEvents'),
+    (TRANSFORMS, ours.TRANSFORMS, 'BinEvents'),
+    (TRANSFORMS, ours.TRANSFORMS, 'LoadFrames'),
+    (TRANSFORMS, ours.TRANSFORMS, 'FramesToTensor'),
 ]
+DATASET_ARGUMENTS = {
+    'HARDVS': dict(ann_file='list.txt'),
+    'EventDataset': dict(sensor_size=(2, 2)),
+}
 
 
 @pytest.fixture(params=SCOPES)
@@ -137,8 +145,9 @@ def test_these_are_all_registered_types():
         registry.import_from_location()
     assert set(ours.MODELS.module_dict) == set(MODEL_ARGUMENTS)
     assert set(ours.HOOKS.module_dict) == {'CheckFiniteLossHook'}
-    assert set(ours.TRANSFORMS.module_dict) == {'LoadImageFromFile', 'LoadSegAnnotations'}
-    assert not ours.DATASETS.module_dict
+    transforms = {name for _, registry, name in OTHERS if registry is ours.TRANSFORMS}
+    assert set(ours.TRANSFORMS.module_dict) == transforms
+    assert set(ours.DATASETS.module_dict) == set(DATASET_ARGUMENTS)
     assert ours.DATASETS.parent is DATASETS
 
 
@@ -156,6 +165,14 @@ def test_a_model_type_builds_from_every_scope(scope, name):
 def test_other_types_build_from_every_scope(scope, root, own, name):
     built = root.build(dict(type=f'mmspike.{name}'))
     assert type(built) is own.get(name)
+
+
+@pytest.mark.parametrize('name', DATASET_ARGUMENTS)
+def test_a_dataset_type_builds_from_every_scope(scope, name):
+    pytest.importorskip('mmpretrain', reason='a dataset of mmpretrain')
+    arguments = dict(DATASET_ARGUMENTS[name], lazy_init=True)
+    built = DATASETS.build(dict(type=f'mmspike.{name}', **arguments))
+    assert type(built) is ours.DATASETS.get(name)
 
 
 def run_python(code):
@@ -183,8 +200,25 @@ sys.meta_path.insert(0, Hide())
 import importlib.util as u
 real = u.find_spec
 u.find_spec = lambda name, *a: None if name in {missing!r} else real(name, *a)
-from mmengine.registry import HOOKS, MODELS
-print(type(MODELS.build(dict(type='mmspike.MetaSpikeFormer'))).__name__)
-print(type(HOOKS.build(dict(type='mmspike.CheckFiniteLossHook'))).__name__)
+from mmengine.registry import HOOKS, MODELS, TRANSFORMS
+model = MODELS.build(dict(type='mmspike.MetaSpikeFormer'))
+hook = HOOKS.build(dict(type='mmspike.CheckFiniteLossHook'))
+transform = TRANSFORMS.build(dict(type='mmspike.BinEvents'))
+print(*(type(built).__name__ for built in (model, hook, transform)))
 """
-    assert run_python(hide).split()[-2:] == ['MetaSpikeFormer', 'CheckFiniteLossHook']
+    built = ['MetaSpikeFormer', 'CheckFiniteLossHook', 'BinEvents']
+    assert run_python(hide).split()[-3:] == built
+
+
+def test_a_library_that_cannot_be_imported_takes_only_its_own_models(tmp_path):
+    (tmp_path / 'mmseg').mkdir()
+    (tmp_path / 'mmseg/__init__.py').write_text("raise ImportError('needs ftfy')")
+    code = f"""
+import sys
+sys.path.insert(0, {str(tmp_path)!r})
+from mmengine.registry import MODELS
+print(type(MODELS.build(dict(type='mmspike.MetaSpikeFormer'))).__name__)
+"""
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
+    assert done.stdout.split()[-1] == 'MetaSpikeFormer'
+    assert 'mmseg is installed but cannot be imported (needs ftfy)' in done.stdout + done.stderr

@@ -74,9 +74,9 @@ def show_spikes(argv: Sequence[str] | None = None) -> None:
     )
     parser.add_argument('image', help='image file')
     args = parser.parse_args(argv)
-    (path, *others) = find_images(args.image)
-    if others or Path(args.image).is_dir():
-        raise UserError(f"'{args.image}' is a folder, but spikes are shown for one image; name it.")
+    if Path(args.image).is_dir() or is_video(args.image):
+        raise UserError(f"'{args.image}' is not one image, which spikes are shown for; name one.")
+    (path,) = find_images(args.image)
     out_dir = args.out_dir or Path('work_dirs', Path(args.config).stem, 'spikes')
     host = Host(args.config, args.checkpoint, args.device, args.cfg_options)
     recorder = draw_spikes(host, host.read(path), out_dir)

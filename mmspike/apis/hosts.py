@@ -72,7 +72,7 @@ class Host:
         self._loader = LoadImageFromFile(**options)
         with DefaultScope.overwrite_default_scope(self.scope):
             self._inferencer = _build_inferencer(config, self.scope, self.device)
-            self.meta = dataset_meta(config, weights)
+            self.meta = dataset_meta(config, weights, self.scope)
         self.model: nn.Module = revert_sync_batchnorm(self._inferencer.model).eval()
         if weights:
             check_fits(self.model, weights, checkpoint)
@@ -181,12 +181,13 @@ def _own_name(transform: dict) -> str:
     return kind.rpartition('.')[2] if isinstance(kind, str) else kind.__name__
 
 
-def dataset_meta(config: Config, checkpoint: dict | None) -> dict:
+def dataset_meta(config: Config, checkpoint: dict | None, scope: str) -> dict:
     """Find the names and colours of the classes: the checkpoint's, else those of the test dataset.
 
     Args:
         config: What `inference_config` returned.
         checkpoint: The checkpoint, or None.
+        scope: The library.
 
     Returns:
         The keys ``classes`` and ``palette``, as far as they are known.
@@ -196,8 +197,9 @@ def dataset_meta(config: Config, checkpoint: dict | None) -> dict:
     own = {key: own[key] for key in ('classes', 'palette') if own.get(key)}
     if len(own) == 2:
         return own
-    dataset = dict(config.test_dataloader.dataset, pipeline=[], lazy_init=True)
-    found = DATASETS.build(dataset).metainfo
+    dataset = config.test_dataloader.dataset
+    kind = DATASETS.get(dataset.type if '.' in dataset.type else f'{scope}.{dataset.type}')
+    found = {**getattr(kind, 'METAINFO', {}), **(dataset.get('metainfo') or {})}
     return {**{key: found[key] for key in ('classes', 'palette') if found.get(key)}, **own}
 
 
@@ -220,7 +222,9 @@ def _build_inferencer(config: Config, scope: str, device: str):
             # What the stock method comes to, without its warning of a registry that is not there.
             return pseudo_collate
 
-    return Inferencer(config, device=device, scope=scope, show_progress=False)
+    inferencer = Inferencer(config, device=device, scope=scope)
+    inferencer.show_progress = False
+    return inferencer
 
 
 def _initialize(model: nn.Module, config: Config) -> None:
@@ -228,8 +232,9 @@ def _initialize(model: nn.Module, config: Config) -> None:
     for path in pretrained_files(config.model):
         load_checkpoint_file(path)
     check_pretrained(model)
+    before = logging.root.manager.disable
     logging.disable(logging.INFO)  # mmengine would list every parameter.
     try:
         model.init_weights()
     finally:
-        logging.disable(logging.NOTSET)
+        logging.disable(before)

@@ -37,8 +37,10 @@ def show_spikes(host: Host, image: np.ndarray, out_dir: str | Path) -> FiringRat
     """
     model = host.model
     names = LayerNames(model)
-    if getattr(model, 'test_cfg', None) and model.test_cfg.get('mode') == 'slide':
-        model.test_cfg.mode = 'whole'  # The maps of several windows could not be told apart.
+    test_cfg = getattr(model, 'test_cfg', None)
+    slides = test_cfg and test_cfg.get('mode') == 'slide'
+    if slides:
+        test_cfg.mode = 'whole'  # The maps of several windows could not be told apart.
     seen: list[Tensor] = []
     handle = find_backbone(model)[1].register_forward_pre_hook(lambda _, x: seen.append(x[0]))
     try:
@@ -46,6 +48,8 @@ def show_spikes(host: Host, image: np.ndarray, out_dir: str | Path) -> FiringRat
             sample = host.predict(image)
     finally:
         handle.remove()
+        if slides:
+            test_cfg.mode = 'slide'
     picture = _as_seen(model, seen[0])
     height, width = sample.metainfo.get('img_shape', picture.shape)[:2]
     heat_maps = draw_heat_maps(recorder, names, picture[:height, :width], picture.shape[:2])

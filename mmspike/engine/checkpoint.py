@@ -140,7 +140,9 @@ def check_resumable(checkpoint: dict, path: str | Path) -> None:
         )
 
 
-def check_fits(model: nn.Module, checkpoint: dict, path: str | Path) -> None:
+def check_fits(
+    model: nn.Module, checkpoint: dict, path: str | Path, optional: tuple[str, ...] = ()
+) -> None:
     """Load a checkpoint's weights into a model, and demand that every one of them fits.
 
     mmengine only logs what does not fit and then goes on with random weights.
@@ -149,6 +151,7 @@ def check_fits(model: nn.Module, checkpoint: dict, path: str | Path) -> None:
         model: The model, possibly wrapped for distribution or test-time augmentation.
         checkpoint: What `load_checkpoint_file` returned.
         path: Its file, for the message.
+        optional: How the names of parameters begin that the checkpoint may lack.
 
     Raises:
         UserError: If a shape differs or a parameter of the model is absent.
@@ -167,6 +170,7 @@ def check_fits(model: nn.Module, checkpoint: dict, path: str | Path) -> None:
             f'num_classes={classes[1]}: {there}; use the config it was trained with.'
         )
     missing = model.load_state_dict(weights, strict=False).missing_keys
+    missing = [name for name in missing if not name.startswith(optional)]
     if missing:
         raise UserError(
             f"Checkpoint '{path}' is of another model: it lacks {missing[0]} and "
@@ -174,8 +178,8 @@ def check_fits(model: nn.Module, checkpoint: dict, path: str | Path) -> None:
         )
 
 
-def describe_other_classes(model: nn.Module, checkpoint: dict, path: str | Path) -> str | None:
-    """Say in one sentence that weights for a new run come from another number of classes.
+def check_start(model: nn.Module, checkpoint: dict, path: str | Path) -> str | None:
+    """Demand that a new run starts from weights of its own model, whatever their classes.
 
     Args:
         model: The model, possibly wrapped for distribution.
@@ -183,10 +187,18 @@ def describe_other_classes(model: nn.Module, checkpoint: dict, path: str | Path)
         path: Its file, for the sentence.
 
     Returns:
-        The sentence, or None where the number of classes is the same.
+        A sentence for the log where the number of classes differs, else None.
+
+    Raises:
+        UserError: If shapes differ and not for the number of classes, or no weight has the name of
+            one of the model's.
     """
-    model = _unwrap(model)
-    for name, shape, own in _misfits(model, _weights(checkpoint)):
+    model, weights = _unwrap(model), _weights(checkpoint)
+    way_out = 'give the right one with --cfg-options load_from=FILE, or start without by None'
+    if not weights.keys() & model.state_dict().keys():
+        raise UserError(f"Checkpoint '{path}' holds no weight of this model; {way_out}.")
+    misfits = list(_misfits(model, weights))
+    for name, shape, own in misfits:
         classes = _class_counts(model, name, shape, own)
         if classes is not None:
             return (
@@ -194,6 +206,11 @@ def describe_other_classes(model: nn.Module, checkpoint: dict, path: str | Path)
                 f'num_classes={classes[1]}, so {name.rpartition(".")[0]} and whatever else depends '
                 'on the classes starts from new weights, the rest from the checkpoint.'
             )
+    for name, shape, own in misfits:
+        raise UserError(
+            f"Checkpoint '{path}' is of another model: {name} is {_show(shape)} there and "
+            f'{_show(own)} in the config; {way_out}.'
+        )
     return None
 
 
@@ -259,7 +276,7 @@ def check_pretrained(model: nn.Module) -> None:
                 weights = checkpoint.get('state_dict', checkpoint)
                 prefix = init_cfg.get('prefix') or ''
                 own = {k[len(prefix) :]: v for k, v in weights.items() if k.startswith(prefix)}
-                check_fits(module, own, path)
+                check_fits(module, own, path, getattr(module, 'not_pretrained', ()))
 
 
 def check_teacher(model: nn.Module) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from mmengine.config import Config
-from mmengine.model import is_model_wrapper
+from mmengine.model import BaseTTAModel, is_model_wrapper
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
@@ -113,7 +113,7 @@ def _why_empty(config: Mapping) -> str:
     reasons = []
     for dataset in _dataset_configs(config.dataset):
         root, ann_file, folders = _places(dataset)
-        images = os.path.join(root, next(iter(folders.values()), None) or '')
+        images = os.path.join(root, folders.get('img_path') or folders.get('img') or '')
         name = next((name for _, _, names in os.walk(images) for name in sorted(names)), None)
         if name is None:
             return f"Image folder '{images}' is empty; {WAY_OUT}."
@@ -205,9 +205,11 @@ def check_classes(model: nn.Module, dataset: Dataset) -> None:
             `num_classes` gets it here.
 
     Raises:
-        UserError: If the dataset has more classes than an mmseg model.
+        UserError: If the dataset has more classes than an mmseg model, or a loss other weights.
     """
-    model = model.module if is_model_wrapper(model) else model
+    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
+        model = model.module
+    _check_class_weights(model)
     for inner in _inner_datasets(dataset):
         classes = getattr(inner, 'metainfo', {}).get('classes')
         if not classes:
@@ -222,6 +224,18 @@ def check_classes(model: nn.Module, dataset: Dataset) -> None:
         for transform in _transforms(getattr(inner, 'pipeline', None)):
             if isinstance(transform, LoadSegAnnotations) and transform.num_classes is None:
                 transform.num_classes = len(classes)
+
+
+def _check_class_weights(model: nn.Module) -> None:
+    for name, head in model.named_modules():
+        losses = getattr(head, 'loss_decode', None)
+        for loss in losses if isinstance(losses, nn.ModuleList) else [losses]:
+            weights = getattr(loss, 'class_weight', None)
+            if weights is not None and len(weights) != head.num_classes:
+                raise UserError(
+                    f'{name}.loss_decode.class_weight has {len(weights)} numbers, but num_classes '
+                    f'of {name} is {head.num_classes}; give one for each class, or None.'
+                )
 
 
 def _transforms(node: object) -> Iterator[object]:

@@ -19,9 +19,9 @@ from .checkpoint import (
     check_fits,
     check_pretrained,
     check_resumable,
+    check_start,
     check_teacher,
     demand_start,
-    describe_other_classes,
     is_local,
     load_checkpoint_file,
     pretrained_files,
@@ -77,7 +77,7 @@ def train(argv: Sequence[str] | None = None) -> Runner:
     # Only a resumed run must fit: weights for a new one may come from other classes.
     elif resume:
         check_fits(runner.model, checkpoint, path)
-    elif warning := describe_other_classes(runner.model, checkpoint, path):
+    elif warning := check_start(runner.model, checkpoint, path):
         runner.logger.warning(warning)
     _check_dataset(runner, 'train')
     if config.get('val_dataloader') is not None:

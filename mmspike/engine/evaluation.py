@@ -100,8 +100,12 @@ def _flip_pipeline(pipeline: list, scope: str) -> list:
             'flip',
             'flip_direction',
         )
-    flips = [dict(type='RandomFlip', prob=1.0), dict(type='RandomFlip', prob=0.0)]
-    return [*pipeline[:-1], dict(type='TestTimeAug', transforms=[flips, [pack]])]
+    flips = [dict(type='RandomFlip', prob=0.0), dict(type='RandomFlip', prob=1.0)]
+    before, behind = list(pipeline[:-1]), []
+    if scope == 'mmseg':  # Predictions are flipped back; the truth must not be flipped at all.
+        behind = [[step] for step in before if 'Annotation' in str(step['type'])]
+        before = [step for step in before if 'Annotation' not in str(step['type'])]
+    return [*before, dict(type='TestTimeAug', transforms=[flips, *behind, [pack]])]
 
 
 def name_output(config: Config, out: str) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 
-from mmcv.cnn import ConvModule
+from mmcv.cnn import ConvModule, bricks
 from mmcv.cnn.bricks import wrappers
 from torch import nn
 
@@ -29,7 +29,10 @@ READOUTS = {
     **dict.fromkeys((*CONVS, SpikeConv2d), SpikeReadoutConv2d),
     **dict.fromkeys(LINEARS, SpikeReadoutLinear),
 }
-ACTIVATIONS = (nn.ReLU, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Hardswish)
+ACTIVATIONS = (
+    *(nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Mish, nn.Hardswish),
+    *(bricks.Swish, bricks.HSwish),
+)
 MIN_WEIGHT_DIMS = 2  # Norms and scales have one.
 
 

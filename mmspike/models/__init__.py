@@ -1,9 +1,13 @@
 """Models: thin arrangements of layers that speak the interface of mmdet, mmseg and mmpretrain.
 
-What needs one of these libraries is left out where it is not installed.
+What needs one of these libraries is left out where it is not installed, or cannot be imported.
 """
 
+import logging
+from importlib import import_module
 from importlib.util import find_spec
+
+from mmengine.logging import print_log
 
 from mmspike import layers
 from mmspike.compat import make_torchvision_importable
@@ -13,20 +17,30 @@ from .spiking_model import SpikingModel
 
 __all__ = ['SpikingModel', 'backbones', 'layers']
 
-if find_spec('mmdet'):
-    make_torchvision_importable()  # mmdet imports mmpretrain, if that is there, and so torchvision.
-    from . import dense_heads, detectors, necks, roi_heads
+PARTS = {
+    'mmdet': ('dense_heads', 'detectors', 'necks', 'roi_heads'),
+    'mmseg': ('decode_heads', 'segmentors'),
+    'mmpretrain': ('classifiers', 'heads'),
+}
 
-    __all__ += ['dense_heads', 'detectors', 'necks', 'roi_heads']
 
-if find_spec('mmseg'):
-    make_torchvision_importable()  # So do some heads of mmseg.
-    from . import decode_heads, segmentors
+def _import_parts(library: str) -> None:
+    """Import the parts that need a library; a broken one must not take the others with it."""
+    if find_spec(library) is None:
+        return
+    make_torchvision_importable()  # All three import it, mmdet and mmseg through mmpretrain.
+    try:
+        for part in PARTS[library]:
+            globals()[part] = import_module(f'{__name__}.{part}')
+            __all__.append(part)
+    except (ImportError, AssertionError) as error:  # mmseg asserts versions.
+        print_log(
+            f'{library} is installed but cannot be imported ({error}), so the models of mmspike '
+            'that need it are not there.',
+            logger='current',
+            level=logging.WARNING,
+        )
 
-    __all__ += ['decode_heads', 'segmentors']
 
-if find_spec('mmpretrain'):
-    make_torchvision_importable()
-    from . import classifiers, heads
-
-    __all__ += ['classifiers', 'heads']
+for _library in PARTS:
+    _import_parts(_library)

@@ -5,8 +5,6 @@ from torch import nn
 from mmspike.errors import UserError
 from mmspike.neurons import default_neuron, set_time_steps
 
-HEADS = ('rpn_head', 'bbox_head', 'decode_head')
-
 
 class SpikingModel:
     """Mixin before a stock model: its backbone's neuron and time steps hold for all its parts.
@@ -25,30 +23,34 @@ class SpikingModel:
         for child in self.children():
             if child is not self.backbone:
                 set_time_steps(child, self.backbone.out_time_steps)
-        for name in HEADS:
-            self._check_strides(name)
+        neck = getattr(self, 'neck', None)
+        if hasattr(self.backbone, 'out_strides') and hasattr(neck, 'lateral_convs'):
+            levels = self.backbone.out_strides[getattr(neck, 'start_level', 0) :]
+            for name, part in self.named_modules():
+                _check_strides(name, part, levels)
 
-    def _check_strides(self, name: str) -> None:
-        """Compare what a head is told with the backbone's strides, which an FPN keeps.
 
-        A wrong stride would train without complaint, anchors and features in different places.
-        """
-        head, neck = getattr(self, name, None), getattr(self, 'neck', None)
-        real = getattr(self.backbone, 'out_strides', None)
-        told = _told_strides(head)
-        if not (real and told and hasattr(neck, 'lateral_convs')):
-            return
-        real = real[getattr(neck, 'start_level', 0) :]
-        pairs = list(zip(real, told, strict=False))  # A pyramid may go on above the backbone.
+def _check_strides(name: str, part: nn.Module, levels: tuple[int, ...]) -> None:
+    """Compare what a part is told with the strides of the backbone, which an FPN keeps.
+
+    A wrong stride would train without complaint, anchors and features in different places.
+    """
+    told = _told_strides(part)
+    chosen = getattr(part, 'in_index', None)  # Of segmentation heads.
+    if told and isinstance(chosen, (list, tuple)) and max(chosen) < len(levels):
+        levels = tuple(levels[i] for i in chosen)
+    if told:
+        # A pyramid may go on above the backbone.
+        pairs = list(zip(levels, told, strict=False))
         if any(own != stride for own, stride in pairs):
             raise UserError(
                 f'{name} is told the strides {tuple(told)}, but the levels that the neck makes of '
-                f'the backbone have {tuple(real)}; set them there, or model.backbone.out_strides.'
+                f'the backbone have {levels}; set them there, or model.backbone.out_strides.'
             )
 
 
-def _told_strides(head: nn.Module | None) -> list[int] | None:
-    generator = getattr(head, 'prior_generator', None)
+def _told_strides(part: nn.Module) -> list[int] | None:
+    generator = getattr(part, 'prior_generator', None)
     if generator is not None:
         return [max(stride) for stride in generator.strides]  # Pairs (width, height).
-    return getattr(head, 'feature_strides', None)
+    return getattr(part, 'featmap_strides', None) or getattr(part, 'feature_strides', None)

@@ -12,7 +12,7 @@ from mmspike.engine import UserError, load_checkpoint_file
 from mmspike.engine.checkpoint import (
     allow_mmengine_types,
     check_fits,
-    describe_other_classes,
+    check_start,
     pretrained_files,
 )
 
@@ -117,12 +117,14 @@ class Head(nn.Module):
 def test_both_numbers_of_classes_are_named(layer, outputs, there, counts):
     model = nn.ModuleDict({'head': Head(21, **{layer: outputs})})
     weights = nn.ModuleDict({'head': Head(0, **{layer: there})}).state_dict()
-    said = describe_other_classes(model, {'state_dict': weights}, 'x')
     with pytest.raises(UserError) as caught:
         check_fits(model, weights, 'x')
     if counts is None:
-        assert said is None and 'is of another model' in str(caught.value)
+        assert 'is of another model' in str(caught.value)
+        with pytest.raises(UserError, match='is of another model'):
+            check_start(model, {'state_dict': weights}, 'x')
         return
+    said = check_start(model, {'state_dict': weights}, 'x')
     expected = 'has num_classes={} and the config num_classes={}'.format(*counts)
     assert expected in said and expected in str(caught.value)
     assert f'head.{layer}' in said and '\n' not in said
@@ -130,8 +132,24 @@ def test_both_numbers_of_classes_are_named(layer, outputs, there, counts):
 
 def test_same_classes_are_not_mentioned():
     head = Head(3, conv_seg=3, other=5)
-    assert describe_other_classes(head, head.state_dict(), 'x') is None
-    assert describe_other_classes(head, Head(3, conv_seg=3, other=4).state_dict(), 'x') is None
+    assert check_start(head, head.state_dict(), 'x') is None
+    assert check_start(head, Head(3, conv_seg=3).state_dict(), 'x') is None
+
+
+def test_a_new_run_does_not_start_from_another_model():
+    head = Head(3, conv_seg=3, other=5)
+    with pytest.raises(UserError, match='is of another model: other.weight is .* load_from'):
+        check_start(head, Head(3, conv_seg=3, other=4).state_dict(), 'x')
+    with pytest.raises(UserError, match='holds no weight of this model'):
+        check_start(head, {'backbone.weight': torch.zeros(1)}, 'x')
+
+
+def test_parts_that_no_checkpoint_holds_may_be_missing():
+    head = Head(3, conv_seg=3, adapters=5)
+    weights = Head(3, conv_seg=3).state_dict()
+    check_fits(head, weights, 'x', optional=('adapters.',))
+    with pytest.raises(UserError, match='lacks adapters.weight and 1 more'):
+        check_fits(head, weights, 'x')
 
 
 def test_pretrained_files():

@@ -160,7 +160,7 @@ def test_time_steps_and_neuron_are_written_once():
 
 def test_reduced_backbone_leaves_one_step_to_the_rest():
     model = tiny(**{'model.backbone.time_reduction': 'mean'})
-    assert model.rpn_head.time_steps == 1
+    assert model.rpn_head.rpn_cls.time_steps == 1
     assert model.backbone.stages[4][0].token_mixer.neuron.time_steps == T
     assert len(predict(model, batch())) == B
 
@@ -201,8 +201,9 @@ def centre_of_influence(model, size, level):
 
 def test_a_t1_checkpoint_fits_t4():
     weights = tiny(1).state_dict()
-    result = tiny(4).load_state_dict(weights, strict=True)
+    result = tiny(4).load_state_dict(weights, strict=False)
     assert not result.missing_keys
+    assert not result.unexpected_keys
 
 
 def test_initialization_of_the_stock_heads_survives():

@@ -48,6 +48,8 @@ def build(name, time_steps=T, **options):
         parts = config.model.test_cfg
         (parts.rcnn if 'rcnn' in parts else parts).score_thr = 0.0
     model = ConfigDict(narrow(config.model.to_dict()))
+    if 'num_groups' in model.get('bbox_head', {}).get('norm_cfg', {}):
+        model.bbox_head.norm_cfg.num_groups = 4
     model['backbone']['arch'] = dict(dims=(8, 8, 16, 16, 16), depths=(1,) * 5, heads=2)
     torch.manual_seed(0)
     with DefaultScope.overwrite_default_scope(config.default_scope):
@@ -174,8 +176,9 @@ def test_parameters_of_the_paper():
 
 
 def test_a_t1_checkpoint_fits_t4(name):
-    result = build(name, 4).load_state_dict(build(name, 1).state_dict(), strict=True)
+    result = build(name, 4).load_state_dict(build(name, 1).state_dict(), strict=False)
     assert not result.missing_keys
+    assert not result.unexpected_keys
 
 
 def test_xavier_for_what_is_new_in_segmentation():
@@ -189,9 +192,21 @@ def test_xavier_for_what_is_new_in_segmentation():
         assert conv.weight.abs().max().item() == pytest.approx((6 / fans) ** 0.5, rel=0.05)
 
 
+def test_a_head_may_take_some_levels():
+    options = {
+        'model.decode_head.in_channels': [128, 128],
+        'model.decode_head.in_index': [1, 3],
+        'model.decode_head.feature_strides': [4, 16],
+    }
+    model = build(SEGMENTATION[0], **options)
+    assert len(predict(model, batch(SEGMENTATION[0]))) == B
+
+
 def test_a_pyramid_that_labels_strides_wrongly_is_refused():
     with pytest.raises(UserError, match='told the strides .* levels .* have'):
         build(DETECTION[0], **{'model.backbone.out_strides': (4, 8, 16, 16)})
+    with pytest.raises(UserError, match='mask_roi_extractor is told the strides'):
+        build(DETECTION[0], **{'model.roi_head.mask_roi_extractor.featmap_strides': [4, 8, 16, 16]})
     with pytest.raises(UserError, match='told the strides'):
         build(SEGMENTATION[0], **{'model.decode_head.feature_strides': [4, 8, 16, 32]})
 

@@ -137,6 +137,12 @@ def test_model_with_fewer_classes_than_the_dataset(shapes, tmp_path):
     assert 'The model has num_classes=3, but BaseSegDataset has 4 classes' in sentence
 
 
+def test_class_weights_of_another_number(shapes, tmp_path):
+    weights = 'model.decode_head.loss_decode.class_weight=[1.0,2.0]'
+    sentence = refused_training(shapes, tmp_path, weights)
+    assert 'class_weight has 2 numbers, but num_classes of decode_head is 4' in sentence
+
+
 def test_checkpoint_of_other_classes(shapes, tmp_path, trained_fcn):
     classes = 'model.decode_head.num_classes=21'
     counts = 'has num_classes=4 and the config num_classes=21'

@@ -1,4 +1,8 @@
-"""CamVid, 11 classes, pictures of 480x360, or any pictures and label maps in its layout."""
+"""CamVid, 11 classes, pictures of 480x360 shown at 256x192, or any data in its layout.
+
+Spike-driven self-attention sums over all positions, so a small model trained from scratch is best
+tested at the size it was trained at.
+"""
 
 data_root = 'data/camvid/'
 crop_size = (192, 256)
@@ -34,14 +38,15 @@ metainfo = dict(
 train_pipeline = [
     dict(type='mmspike.LoadImageFromFile'),
     dict(type='mmspike.LoadSegAnnotations'),
-    dict(type='RandomResize', scale=(480, 360), ratio_range=(0.5, 1.25), keep_ratio=True),
+    dict(type='RandomResize', scale=(256, 192), ratio_range=(1.0, 1.5), keep_ratio=True),
     dict(type='RandomCrop', crop_size=crop_size, cat_max_ratio=0.75),
     dict(type='RandomFlip', prob=0.5),
-    dict(type='PhotoMetricDistortion'),
     dict(type='PackSegInputs'),
 ]
 test_pipeline = [
     dict(type='mmspike.LoadImageFromFile'),
+    dict(type='Resize', scale=(256, 192), keep_ratio=True),
+    # Behind Resize: the metric compares at the size of the file.
     dict(type='mmspike.LoadSegAnnotations'),
     dict(type='PackSegInputs'),
 ]

@@ -193,6 +193,9 @@ class MetaSpikeFormer(BaseModule):
         UserError: If an argument or the input's shape is not as said above.
     """
 
+    # Parts that are new in every model; no checkpoint of a classifier holds them.
+    not_pretrained = ('adapters.',)
+
     def __init__(
         self,
         arch: str | dict = '15m',

@@ -9,6 +9,9 @@ from mmspike.registry import MODELS
 class SpikeDecodeHead(SpikingHead):
     """Mixin before a decode head of mmseg: a neuron before every layer, `conv_seg` included.
 
+    The stock dropout before `conv_seg` sees time as part of the batch: it drops other channels at
+    every step.
+
     Args:
         args: As of the stock head.
         init_cfg: Initialization; Xavier for every convolution by default.

@@ -1,17 +1,20 @@
 """One-stage detection heads on spikes: mmdet's, averaged over time at their end."""
 
-from mmdet.models.dense_heads import FCOSHead, RetinaHead
+from mmdet.models.dense_heads import FCOSHead, RetinaSepBNHead
 
 from mmspike.layers import SpikingHead
 from mmspike.registry import MODELS
 
 
 @MODELS.register_module()
-class SpikeRetinaHead(SpikingHead, RetinaHead):
+class SpikeRetinaHead(SpikingHead, RetinaSepBNHead):
     """RetinaNet's head, a neuron before every convolution, averaged over time at its end.
 
-    Args: as of `mmdet.models.RetinaHead`. Give it a `norm_cfg`, where mmdet has none: a norm keeps
-    the potentials near the threshold of the next neurons, which else start silent.
+    The levels of the pyramid share the convolutions and have norms of their own. A norm keeps the
+    potentials near the threshold of the next neurons, which else start silent; one for all levels
+    would test with a mixture of statistics that none of them has.
+
+    Args: as of `mmdet.models.RetinaSepBNHead`.
 
     Shape:
         - input: a tuple of ``[T*B, C, H_i, W_i]``
@@ -26,7 +29,8 @@ class SpikeRetinaHead(SpikingHead, RetinaHead):
 class SpikeFCOSHead(SpikingHead, FCOSHead):
     """FCOS's head, a neuron before every convolution, averaged over time before the decoding.
 
-    Args: as of `mmdet.models.FCOSHead`.
+    Args: as of `mmdet.models.FCOSHead`. Its levels share the norms, so leave mmdet's group norm: a
+    batch norm would test with a mixture of statistics that no level has.
 
     Shape:
         - input: a tuple of ``[T*B, C, H_i, W_i]``
