@@ -36,6 +36,7 @@ ONE_STAGE = dict(
 TWO_STAGE = dict(ONE_STAGE, rpn_head=None, roi_head=None)
 RETINA = dict(
     type='mmspike.SpikeRetinaHead',
+    num_ins=5,
     num_classes=2,
     in_channels=8,
     feat_channels=8,

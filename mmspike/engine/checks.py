@@ -10,6 +10,7 @@ from mmengine.model import BaseTTAModel, is_model_wrapper
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
+from mmspike.datasets.event_transforms import follow_backbone
 from mmspike.datasets.transforms import LoadSegAnnotations
 from mmspike.errors import UserError
 
@@ -188,7 +189,8 @@ def _check_folder(folder: str, images: Mapping[str, str], labels: bool) -> None:
             'complete the images or correct the annotations.'
         )
     for name in sorted(images):
-        if found[name].stat().st_size == 0:
+        # A sample of frames is a folder, whose size means nothing.
+        if found[name].is_file() and found[name].stat().st_size == 0:
             expected = 'a label map' if labels else 'an image'
             raise UserError(
                 f"'{Path(folder, name)}' is empty (0 bytes), but {expected} was expected; "
@@ -197,20 +199,22 @@ def _check_folder(folder: str, images: Mapping[str, str], labels: bool) -> None:
 
 
 def check_classes(model: nn.Module, dataset: Dataset) -> None:
-    """Compare the classes of a segmentation dataset with its model and, loading, with its labels.
+    """Compare a dataset's classes with its model and, when they are loaded, with its labels.
 
     Args:
         model: The model, possibly wrapped for distribution.
-        dataset: Its dataset, wrapped or not. Every `mmspike.LoadSegAnnotations` in it that has no
-            `num_classes` gets it here.
+        dataset: Its dataset, wrapped or not. Here every `mmspike.LoadSegAnnotations` in it that has
+            no `num_classes` gets it, and every transform that makes frames the backbone's T.
 
     Raises:
-        UserError: If the dataset has more classes than an mmseg model, or a loss other weights.
+        UserError: If the dataset has more classes than an mmseg model, a loss other weights, or a
+            transform another T than the backbone.
     """
     while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
         model = model.module
     _check_class_weights(model)
     for inner in _inner_datasets(dataset):
+        follow_backbone(_transforms(getattr(inner, 'pipeline', None)), model)
         classes = getattr(inner, 'metainfo', {}).get('classes')
         if not classes:
             continue

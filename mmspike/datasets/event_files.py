@@ -1,0 +1,119 @@
+"""Files of events: reading and checking."""
+
+import io
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+
+from mmspike.errors import UserError
+
+from .transforms import _check_file
+
+COLUMNS = ('t', 'x', 'y', 'p')
+
+
+def read_events(path: str) -> np.ndarray:
+    """Read the events of a file, as `mmspike.LoadEvents` describes them.
+
+    Args:
+        path: The file.
+
+    Shape:
+        - returns: ``[N, 4]``, float64
+
+    Raises:
+        UserError: If the file cannot be read or holds no event.
+    """
+    _check_file(path, 'Event file')
+    read = {'.npy': _read_npy, '.npz': _read_npz}.get(Path(path).suffix.lower(), _read_text)
+    try:
+        events = np.asarray(read(path))
+        if events.size and (events.ndim != 2 or events.shape[1] != len(COLUMNS)):
+            raise ValueError(f'shape {events.shape}')
+        events = events.astype(np.float64)
+    except (BadZipFile, EOFError, KeyError, OSError, TypeError, ValueError) as error:
+        raise UserError(
+            f"'{path}' cannot be read as events, which are an array or a text of four columns "
+            '(t, x, y, p), or four arrays of these names; correct the file or take it out of the '
+            'dataset.'
+        ) from error
+    if not events.size:
+        raise UserError(
+            f"Event file '{path}' holds no event, but a sample needs some; replace the file or "
+            'take it out of the dataset.'
+        )
+    return events
+
+
+def _read_npy(path: str) -> np.ndarray:
+    array = np.load(path)
+    return array if array.dtype.names is None else _columns(array)
+
+
+def _read_npz(path: str) -> np.ndarray:
+    with np.load(path) as archive:
+        if set(COLUMNS) <= set(archive.files):
+            return _columns(archive)
+        (array,) = archive.values()
+        return array
+
+
+def _columns(arrays: np.ndarray | Mapping[str, np.ndarray]) -> np.ndarray:
+    return np.stack([np.asarray(arrays[name], np.float64) for name in COLUMNS], axis=1)
+
+
+def _read_text(path: str) -> np.ndarray:
+    text = Path(path).read_text(encoding='utf-8-sig').replace(',', ' ')
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')  # Of a text without events, which is refused later.
+        return np.loadtxt(io.StringIO(text), ndmin=2)
+
+
+def check_events(events: np.ndarray, sensor_size: tuple[int, int], path: str) -> None:
+    """Demand time stamps in order, pixels of the sensor and two polarities.
+
+    Args:
+        events: As `read_events` gives them.
+        sensor_size: Width and height of the sensor in pixels.
+        path: Their file, for the message.
+
+    Raises:
+        UserError: If an event is not as demanded.
+    """
+    time, x, y, polarity = events.T
+    width, height = sensor_size
+
+    def refuse(wrong: np.ndarray, what: str) -> None:
+        if wrong.any():
+            event = int(wrong.argmax())
+            t, x, y, p = (f'{value:.17g}' for value in events[event])
+            raise UserError(f"Event {event} of '{path}' has {what.format(t=t, x=x, y=y, p=p)}.")
+
+    refuse(
+        ~np.isfinite(events).all(axis=1),
+        'a value that is no finite number (t={t}, x={x}, y={y}, p={p}); correct the file or take '
+        'it out of the dataset',
+    )
+    refuse(
+        time < 0,
+        'the time stamp {t}, but none may be negative; shift those of the file so that they begin '
+        'at 0',
+    )
+    refuse(
+        np.diff(time, prepend=time[0]) < 0,
+        'the time stamp {t}, which is earlier than that of the event before, but events must come '
+        'in the order of time; sort the file by its time stamps',
+    )
+    refuse(
+        (x != x // 1) | (y != y // 1) | (x < 0) | (y < 0) | (x >= width) | (y >= height),
+        f'the place x={{x}}, y={{y}}, which is no pixel of a sensor of {width}x{height}; set '
+        'sensor_size of the dataset to (width, height), or correct the file',
+    )
+    refuse(
+        ~np.isin(polarity, (-1, 0, 1)),
+        'the polarity {p}, but it must be 0 or -1 (darker) or 1 (brighter); correct the file, '
+        'whose columns are t, x, y and p',
+    )
