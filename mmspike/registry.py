@@ -12,7 +12,10 @@ from mmengine.registry import Registry
 
 MODELS = Registry('model', parent=MMENGINE_MODELS, scope='mmspike', locations=['mmspike.models'])
 DATASETS = Registry(
-    'dataset', parent=MMENGINE_DATASETS, scope='mmspike', locations=['mmspike.datasets']
+    'dataset',
+    parent=MMENGINE_DATASETS,
+    scope='mmspike',
+    locations=['mmspike.datasets.classification'],
 )
 TRANSFORMS = Registry(
     'transform', parent=MMENGINE_TRANSFORMS, scope='mmspike', locations=['mmspike.datasets']

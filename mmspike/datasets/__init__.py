@@ -1,14 +1,7 @@
 """Data: generated sets, events, and loading that says what is wrong with a file.
 
-What needs mmpretrain is left out where it is not installed, or cannot be imported.
+The datasets that need mmpretrain stand in `mmspike.datasets.classification`.
 """
-
-import logging
-from importlib.util import find_spec
-
-from mmengine.logging import print_log
-
-from mmspike.compat import make_torchvision_importable
 
 from .event_transforms import BinEvents, FramesToTensor, LoadEvents, LoadFrames
 from .moving_shapes import generate_moving_shapes
@@ -25,18 +18,3 @@ __all__ = [
     'generate_moving_shapes',
     'generate_shapes',
 ]
-
-if find_spec('mmpretrain'):
-    make_torchvision_importable()  # mmpretrain imports it.
-    try:
-        from .events import EventDataset
-        from .hardvs import HARDVS
-
-        __all__ += ['EventDataset', 'HARDVS']
-    except ImportError as error:  # A broken library must not take the other data with it.
-        print_log(
-            f'mmpretrain is installed but cannot be imported ({error}), so the datasets of mmspike '
-            'that need it are not there.',
-            logger='current',
-            level=logging.WARNING,
-        )
