@@ -10,7 +10,7 @@ import numpy as np
 
 from mmspike.errors import UserError
 
-from .transforms import _check_file
+from .transforms import check_file
 
 COLUMNS = ('t', 'x', 'y', 'p')
 
@@ -27,7 +27,7 @@ def read_events(path: str) -> np.ndarray:
     Raises:
         UserError: If the file cannot be read or holds no event.
     """
-    _check_file(path, 'Event file')
+    check_file(path, 'Event file')
     read = {'.npy': _read_npy, '.npz': _read_npz}.get(Path(path).suffix.lower(), _read_text)
     try:
         events = np.asarray(read(path))

@@ -7,13 +7,11 @@ the opposite side, and a bright shape's frames are those of a dark one on its wa
 """
 
 import json
-import os
-import shutil
 from pathlib import Path
 
 import numpy as np
 
-from .shapes import MANIFEST, SPLITS, _check_arguments, _is_there
+from .generated import MANIFEST, SPLITS, check_arguments, is_there, written_whole
 
 DIRECTIONS = {'right': (1, 0), 'down': (0, 1), 'left': (-1, 0), 'up': (0, -1)}  # As x, y.
 CLASSES = tuple(DIRECTIONS)
@@ -46,24 +44,15 @@ def generate_moving_shapes(
     """
     root = Path(root)
     counts = dict(zip(SPLITS, (num_train, num_val), strict=True))
-    _check_arguments(counts, size, seed)
+    check_arguments(counts, size, seed)
     manifest = dict(generator='mmspike.moving_shapes', version=1, **counts, size=size, seed=seed)
-    if _is_there(root, manifest):
+    if is_there(root, manifest):
         return root
     root.parent.mkdir(parents=True, exist_ok=True)
-    # Written beside its place and renamed at the end: a kill leaves no half dataset.
-    draft = root.parent / f'.{root.name}.{os.getpid()}.tmp'
-    try:
+    with written_whole(root, lambda: is_there(root, manifest)) as draft:
         for split, count in counts.items():
             _write_split(draft / split, count, size, [seed, SPLITS.index(split)])
         (draft / MANIFEST).write_text(json.dumps(manifest))
-        draft.rename(root)
-    except OSError:
-        # Another process may have finished the same dataset first.
-        if not _is_there(root, manifest):
-            raise
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
     return root
 
 

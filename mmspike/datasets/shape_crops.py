@@ -1,15 +1,14 @@
 """The objects of generated shapes one by one, for classification."""
 
 import json
-import os
-import shutil
 from pathlib import Path
 
 import cv2
 
 from mmspike.errors import UserError
 
-from .shapes import CLASSES, SPLITS
+from .generated import SPLITS, written_whole
+from .shapes import CLASSES
 
 CROPS = 'crops'
 MARGIN = 1.3  # The side of a crop in units of the object's longer side.
@@ -35,19 +34,15 @@ def cut_shapes(root: str | Path, size: int = 48) -> Path:
     target = root / CROPS
     if target.is_dir():
         return target
-    # Written beside its place and renamed at the end: a kill leaves no half dataset.
-    draft = root / f'.{CROPS}.{os.getpid()}.tmp'
     try:
-        for split in SPLITS:
-            _cut_split(root, draft, split, size)
-        draft.rename(target)
+        with written_whole(target, target.is_dir) as draft:
+            for split in SPLITS:
+                _cut_split(root, draft, split, size)
     except FileNotFoundError as error:
         raise UserError(
             f"'{root}' holds no generated shapes ('{error.filename}' is not there); make them "
             'with tools/make_shapes.py.'
         ) from error
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
     return target
 
 

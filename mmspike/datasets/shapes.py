@@ -1,8 +1,6 @@
 """A seeded dataset of drawn shapes with exact visible masks, in the layouts of COCO and mmseg."""
 
 import json
-import os
-import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -10,14 +8,12 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from mmspike.errors import UserError
+from .generated import MANIFEST, SPLITS, check_arguments, is_there, written_whole
 
 CLASSES = ('circle', 'rectangle', 'triangle')
 # Of the label maps: the background, then the classes.
 PALETTE = ((235, 235, 235), (220, 20, 60), (0, 160, 90), (60, 90, 220))
-MANIFEST = 'shapes.json'
 MASKS = 'masks'
-SPLITS = ('train', 'val')
 MAX_OBJECTS = 4
 EMPTY_SHARE = 0.05
 # Below this visible share a shape is left out of the picture: nobody could name it.
@@ -48,64 +44,20 @@ def generate_shapes(
     """
     root = Path(root)
     counts = dict(zip(SPLITS, (num_train, num_val), strict=True))
-    _check_arguments(counts, size, seed)
+    check_arguments(counts, size, seed)
     manifest = dict(generator='mmspike.shapes', version=1, **counts, size=size, seed=seed)
-    found = _is_there(root, manifest)
-    if found and (root / MASKS).is_dir():
+    masks = root / MASKS
+    found = is_there(root, manifest)
+    if found and masks.is_dir():
         return root
+    target, write = (masks, _write_label_maps) if found else (root, _write_split)
     root.parent.mkdir(parents=True, exist_ok=True)
-    # Written beside its place and renamed at the end: a kill leaves no half dataset.
-    draft = root.parent / f'.{root.name}.{os.getpid()}.tmp'
-    write, part = (_write_label_maps, MASKS) if found else (_write_split, '')
-    try:
+    with written_whole(target, lambda: is_there(root, manifest) and masks.is_dir()) as draft:
         for split, count in counts.items():
             write(draft, split, _scenes(split, count, size, seed))
         if not found:
             (draft / MANIFEST).write_text(json.dumps(manifest))
-        _move(draft / part, root / part, root, manifest)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
     return root
-
-
-def _check_arguments(counts: dict[str, int], size: int, seed: int) -> None:
-    for split, count in counts.items():
-        if count < 1:
-            raise UserError(f'num_{split} is {count}, but at least 1 image is needed.')
-    if size < 32:
-        raise UserError(f'size is {size}, but shapes need images of at least 32 pixels.')
-    if seed < 0:
-        raise UserError(f'seed is {seed}, but it must not be negative.')
-
-
-def _is_there(root: Path, manifest: dict) -> bool:
-    """Tell whether ``root`` holds this very dataset, and refuse anything else that is there."""
-    if not root.exists() or root.is_dir() and not any(root.iterdir()):
-        return False
-    path = root / MANIFEST
-    if not path.is_file():
-        raise UserError(
-            f"'{root}' holds something else than generated shapes; name a new or an empty folder."
-        )
-    try:
-        found = json.loads(path.read_text())
-    except ValueError:
-        found = None
-    if found != manifest:
-        raise UserError(
-            f"'{root}' holds shapes made with {found}, not with {manifest}; "
-            'name another folder or delete that one.'
-        )
-    return True
-
-
-def _move(source: Path, target: Path, root: Path, manifest: dict) -> None:
-    try:
-        source.rename(target)
-    except OSError:
-        # Another process may have finished the same dataset first.
-        if not (_is_there(root, manifest) and (root / MASKS).is_dir()):
-            raise
 
 
 def _scenes(split: str, count: int, size: int, seed: int) -> Iterator[tuple]:
@@ -150,7 +102,7 @@ def _write_split(draft: Path, split: str, scenes: Iterable[tuple]) -> None:
 
 
 def _write_label_maps(draft: Path, split: str, scenes: Iterable[tuple]) -> None:
-    folder = draft / MASKS / split
+    folder = draft / split
     folder.mkdir(parents=True)
     for name, image, instances in scenes:
         _write_label_map(folder / name, image.shape[:2], instances)

@@ -29,7 +29,7 @@ class LoadImageFromFile(mmcv.transforms.LoadImageFromFile):
         path = results['img_path']
         # Reading again costs little from the page cache, but double from a remote backend.
         if not self.backend_args and not self.file_client_args:
-            _check_file(path, 'Image')
+            check_file(path, 'Image')
         try:
             return super().transform(results)
         except (AssertionError, OSError, ValueError, cv2.error) as error:
@@ -95,7 +95,7 @@ class LoadSegAnnotations(mmcv.transforms.LoadAnnotations):
     def _load_seg_map(self, results: dict) -> None:
         path = results['seg_map_path']
         if not self.backend_args:
-            _check_file(path, 'Label map')
+            check_file(path, 'Label map')
         try:
             super()._load_seg_map(results)
         # A decoder of OpenCV returns None, which has no squeeze.
@@ -162,7 +162,16 @@ def _training_ids(results: dict) -> np.ndarray:
     return np.array([label_map.get(i, i) for i in table.tolist()], np.uint8)
 
 
-def _check_file(path: str, kind: str) -> None:
+def check_file(path: str, kind: str) -> None:
+    """Demand a file that can be opened and is not empty.
+
+    Args:
+        path: The file.
+        kind: What it is, for the message.
+
+    Raises:
+        UserError: If it cannot be opened or has no bytes.
+    """
     try:
         with open(path, 'rb') as file:
             data = file.read()

@@ -156,7 +156,7 @@ def check_fits(
     Raises:
         UserError: If a shape differs or a parameter of the model is absent.
     """
-    model, weights = _unwrap(model), _weights(checkpoint)
+    model, weights = unwrap(model), _weights(checkpoint)
     for name, shape, own in _misfits(model, weights):
         there = f'{name} is {_show(shape)} there and {_show(own)} in the config'
         classes = _class_counts(model, name, shape, own)
@@ -193,7 +193,7 @@ def check_start(model: nn.Module, checkpoint: dict, path: str | Path) -> str | N
         UserError: If shapes differ and not for the number of classes, or no weight has the name of
             one of the model's.
     """
-    model, weights = _unwrap(model), _weights(checkpoint)
+    model, weights = unwrap(model), _weights(checkpoint)
     way_out = 'give the right one with --cfg-options load_from=FILE, or start without by None'
     if not weights.keys() & model.state_dict().keys():
         raise UserError(f"Checkpoint '{path}' holds no weight of this model; {way_out}.")
@@ -206,7 +206,8 @@ def check_start(model: nn.Module, checkpoint: dict, path: str | Path) -> str | N
                 f'num_classes={classes[1]}, so {name.rpartition(".")[0]} and whatever else depends '
                 'on the classes starts from new weights, the rest from the checkpoint.'
             )
-    for name, shape, own in misfits:
+    if misfits:
+        name, shape, own = misfits[0]
         raise UserError(
             f"Checkpoint '{path}' is of another model: {name} is {_show(shape)} there and "
             f'{_show(own)} in the config; {way_out}.'
@@ -214,7 +215,8 @@ def check_start(model: nn.Module, checkpoint: dict, path: str | Path) -> str | N
     return None
 
 
-def _unwrap(model: nn.Module) -> nn.Module:
+def unwrap(model: nn.Module) -> nn.Module:
+    """Take a model out of what distributes it or augments its tests."""
     while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
         model = model.module
     return model
@@ -272,8 +274,7 @@ def check_pretrained(model: nn.Module) -> None:
             continue
         for init_cfg in [init_cfgs] if isinstance(init_cfgs, Mapping) else init_cfgs:
             for path in pretrained_files(init_cfg):
-                checkpoint = load_checkpoint_file(path)
-                weights = checkpoint.get('state_dict', checkpoint)
+                weights = _weights(load_checkpoint_file(path))
                 prefix = init_cfg.get('prefix') or ''
                 own = {k[len(prefix) :]: v for k, v in weights.items() if k.startswith(prefix)}
                 check_fits(module, own, path, getattr(module, 'not_pretrained', ()))
@@ -288,7 +289,7 @@ def check_teacher(model: nn.Module) -> None:
     Raises:
         UserError: If the file is absent, or a shape differs or a parameter is missing.
     """
-    teacher = getattr(_unwrap(model), 'teacher', None)
+    teacher = getattr(unwrap(model), 'teacher', None)
     if isinstance(teacher, nn.Module):
         for path in pretrained_files(teacher.init_cfg):
             check_fits(teacher, load_checkpoint_file(path), path)

@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from mmengine.config import Config
-from mmengine.model import BaseTTAModel, is_model_wrapper
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from mmspike.datasets.event_transforms import follow_backbone
 from mmspike.datasets.transforms import LoadSegAnnotations
 from mmspike.errors import UserError
+
+from .checkpoint import unwrap
 
 LABELS = 'seg_map_path'
 FOLDERS_OF_CLASSES = ('ImageNet', 'CustomDataset')  # Of mmpretrain; they download nothing.
@@ -210,8 +211,7 @@ def check_classes(model: nn.Module, dataset: Dataset) -> None:
         UserError: If the dataset has more classes than an mmseg model, a loss other weights, or a
             transform another T than the backbone.
     """
-    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
-        model = model.module
+    model = unwrap(model)
     _check_class_weights(model)
     for inner in _inner_datasets(dataset):
         follow_backbone(_transforms(getattr(inner, 'pipeline', None)), model)
