@@ -27,7 +27,7 @@ from mmspike.engine.checkpoint import (
     load_checkpoint_file,
     pretrained_files,
 )
-from mmspike.engine.config import load_config
+from mmspike.engine.config import demand_pictures, load_config, test_dataset
 from mmspike.engine.cpu import use_cpu_well
 from mmspike.errors import UserError
 
@@ -154,13 +154,13 @@ def inference_config(config: Config, scope: str) -> Config:
         scope: The library.
 
     Raises:
-        UserError: If the config has no test pipeline that begins with the loading of an image.
+        UserError: If the config has no test pipeline that begins with the loading of an image, or
+            it tests on sequences.
     """
+    demand_pictures(config, 'this command')
     config = config.copy()
-    dataset = (config.get('test_dataloader') or {}).get('dataset')
-    while dataset and 'dataset' in dataset:
-        dataset = dataset.dataset
-    pipeline = [dict(t) for t in dataset.get('pipeline') or []] if dataset else []
+    dataset = test_dataset(config)
+    pipeline = [dict(t) for t in dataset.get('pipeline') or []]
     pipeline = [t for t in pipeline if 'Annotation' not in _own_name(t)]
     if not pipeline or _own_name(pipeline[0]) != STOCK_LOADER:
         raise UserError(

@@ -208,8 +208,8 @@ def check_classes(model: nn.Module, dataset: Dataset) -> None:
             no `num_classes` gets it, and every transform that makes frames the backbone's T.
 
     Raises:
-        UserError: If the dataset has more classes than an mmseg model, a loss other weights, or a
-            transform another T than the backbone.
+        UserError: If the dataset has more classes than a segmentor or classifier, a loss other
+            weights, or a transform another T than the backbone.
     """
     model = unwrap(model)
     _check_class_weights(model)
@@ -218,13 +218,14 @@ def check_classes(model: nn.Module, dataset: Dataset) -> None:
         classes = getattr(inner, 'metainfo', {}).get('classes')
         if not classes:
             continue
-        own = getattr(model, 'num_classes', None) if hasattr(model, 'decode_head') else None
-        if own is not None and len(classes) > own:
-            raise UserError(
-                f'The model has num_classes={own}, but {type(inner).__name__} has {len(classes)} '
-                'classes; set num_classes of model.decode_head (and of auxiliary_head) to their '
-                'number.'
-            )
+        for name, others in (('decode_head', ' (and of auxiliary_head)'), ('head', '')):
+            own = getattr(getattr(model, name, None), 'num_classes', None)
+            if own is not None and len(classes) > own:
+                raise UserError(
+                    f'The model has num_classes={own}, but {type(inner).__name__} has '
+                    f'{len(classes)} classes; set num_classes of model.{name}{others} to their '
+                    'number.'
+                )
         for transform in _transforms(getattr(inner, 'pipeline', None)):
             if isinstance(transform, LoadSegAnnotations) and transform.num_classes is None:
                 transform.num_classes = len(classes)

@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 
 from mmspike.errors import UserError
+
+SEQUENCE_LOADERS = ('LoadEvents', 'LoadFrames')
 
 
 def load_config(path: str | Path, options: dict | None = None) -> Config:
@@ -44,6 +46,33 @@ def load_config(path: str | Path, options: dict | None = None) -> Config:
             )
     config.merge_from_dict(options)
     return config
+
+
+def test_dataset(config: Config) -> ConfigDict:
+    """Find the dataset config of the test dataloader below wrappers such as RepeatDataset."""
+    dataset = (config.get('test_dataloader') or {}).get('dataset') or ConfigDict()
+    while 'dataset' in dataset:
+        dataset = dataset.dataset
+    return dataset
+
+
+def demand_pictures(config: Config, what: str) -> None:
+    """Demand that a config tests on pictures and not on sequences.
+
+    Args:
+        config: The config.
+        what: What needs pictures, for the message.
+
+    Raises:
+        UserError: If its test pipeline loads events or folders of frames.
+    """
+    for transform in test_dataset(config).get('pipeline') or []:
+        kind = str(transform['type']).rpartition('.')[2]
+        if kind in SEQUENCE_LOADERS:
+            raise UserError(
+                f'{what} shows single pictures, but the config tests on sequences ({kind}); '
+                'let tools/test.py write the predictions of sequences to a file with --out.'
+            )
 
 
 def _rebase(node: object, old: str, new: str) -> object:

@@ -8,6 +8,8 @@ from mmengine.runner import Runner
 
 from mmspike.errors import UserError
 
+from .config import demand_pictures, test_dataset
+
 HOOKS = dict(
     mmdet='DetVisualizationHook', mmseg='SegVisualizationHook', mmpretrain='VisualizationHook'
 )
@@ -24,7 +26,7 @@ def show_predictions(config: Config, args: Namespace) -> None:
         args: Has ``show``, ``show_dir`` and ``wait_time``.
 
     Raises:
-        UserError: If the config's scope is none of the three.
+        UserError: If the config's scope is none of the three, or it tests on sequences.
     """
     scope = config.get('default_scope')
     if scope not in HOOKS:
@@ -32,6 +34,7 @@ def show_predictions(config: Config, args: Namespace) -> None:
             f'--show and --show-dir need default_scope to be one of {list(HOOKS)}, '
             f'but the config says {scope!r}; set it there.'
         )
+    demand_pictures(config, '--show or --show-dir')
     # Copies, put back at the end: a ConfigDict's setdefault hands out what it does not store.
     hooks = dict(config.get('default_hooks') or {})
     hook = dict(hooks.get('visualization') or {'type': HOOKS[scope]})
@@ -62,9 +65,7 @@ def use_tta(config: Config) -> None:
         UserError: If there is no such augmentation for the model.
     """
     scope = config.get('default_scope')
-    dataset = config.test_dataloader.dataset
-    while 'dataset' in dataset:
-        dataset = dataset.dataset
+    dataset = test_dataset(config)
     if scope == 'mmdet' and config.model.get('roi_head', {}).get('mask_head'):
         raise UserError(
             '--tta is not possible here: mmdet merges boxes but no masks; leave --tta '
