@@ -4,8 +4,7 @@ from argparse import ArgumentParser
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmengine.config import DictAction
-
+from mmspike.engine.config import config_parser
 from mmspike.errors import UserError
 
 from .hosts import Host
@@ -90,15 +89,7 @@ def show_spikes(argv: Sequence[str] | None = None) -> None:
 
 
 def _common_parser(description: str) -> ArgumentParser:
-    parser = ArgumentParser(description=description)
-    parser.add_argument('config', help='config file')
+    parser = config_parser(description)
     parser.add_argument('--out-dir', help='folder to write to')
     parser.add_argument('--device', help='cpu, cuda:0, ...; by default a GPU if there is one')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        metavar='KEY=VALUE',
-        help='override settings of the config, for example model.backbone.time_steps=2',
-    )
     return parser

@@ -29,10 +29,9 @@ from mmspike.engine.checkpoint import (
 )
 from mmspike.engine.config import demand_pictures, load_config, test_dataset
 from mmspike.engine.cpu import use_cpu_well
+from mmspike.engine.evaluation import VISUALIZERS
 from mmspike.errors import UserError
 
-LIBRARIES = ('mmdet', 'mmseg', 'mmpretrain')
-VISUALIZERS = dict(mmdet='DetLocalVisualizer', mmseg='SegLocalVisualizer')
 STOCK_LOADER = 'LoadImageFromFile'
 
 
@@ -130,10 +129,10 @@ def check_scope(config: Config) -> str:
         UserError: If it is none of the three, or not installed.
     """
     scope = config.get('default_scope')
-    if scope not in LIBRARIES:
+    if scope not in VISUALIZERS:
         raise UserError(
             f'default_scope of the config is {scope!r}, but it must be one of '
-            f'{", ".join(LIBRARIES)}; set it there.'
+            f'{", ".join(VISUALIZERS)}; set it there.'
         )
     if find_spec(scope) is None:
         raise UserError(
@@ -171,8 +170,7 @@ def inference_config(config: Config, scope: str) -> Config:
     pipeline[0]['type'] = STOCK_LOADER
     config.test_dataloader = dict(dataset=dict(dataset, pipeline=pipeline))
     # Backends would make folders of their own; the pictures are drawn by mmspike.apis.
-    if scope in VISUALIZERS:
-        config.visualizer = dict(type=VISUALIZERS[scope])
+    config.visualizer = dict(type=VISUALIZERS[scope])
     return config
 
 

@@ -6,7 +6,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner, find_latest_checkpoint
@@ -27,7 +27,7 @@ from .checkpoint import (
     pretrained_files,
 )
 from .checks import build_dataset, check_classes, check_data
-from .config import load_config
+from .config import config_parser, load_config
 from .cpu import use_cpu_well
 from .distributed import use_launcher
 from .evaluation import dump_predictions, name_output, show_predictions, use_tta
@@ -118,17 +118,8 @@ def test(argv: Sequence[str] | None = None) -> dict[str, float]:
 
 
 def _common_parser(description: str) -> ArgumentParser:
-    parser = ArgumentParser(description=description)
-    parser.add_argument('config', help='config file')
+    parser = config_parser(description)
     parser.add_argument('--work-dir', help='folder for logs, checkpoints and metrics')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        metavar='KEY=VALUE',
-        help='override settings of the config, for example data_root=data/coco/ '
-        'or model.backbone.time_steps=2; lists are written key="[a,b]"',
-    )
     parser.add_argument(
         '--launcher',
         choices=['none', 'pytorch', 'slurm', 'mpi'],

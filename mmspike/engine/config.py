@@ -1,12 +1,32 @@
-"""Configs with command-line options, in which a new ``data_root`` reaches every path."""
+"""Configs and their command-line options, in which a new ``data_root`` reaches every path."""
 
+from argparse import ArgumentParser
 from pathlib import Path
 
-from mmengine.config import Config, ConfigDict
+from mmengine.config import Config, ConfigDict, DictAction
 
 from mmspike.errors import UserError
 
 SEQUENCE_LOADERS = ('LoadEvents', 'LoadFrames')
+
+
+def config_parser(description: str) -> ArgumentParser:
+    """Begin the parser of a command with what all share: a config and its overridden settings.
+
+    Args:
+        description: What the command does.
+    """
+    parser = ArgumentParser(description=description)
+    parser.add_argument('config', help='config file')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='override settings of the config, for example data_root=data/coco/ '
+        'or model.backbone.time_steps=2; lists are written key="[a,b]"',
+    )
+    return parser
 
 
 def load_config(path: str | Path, options: dict | None = None) -> Config:
