@@ -35,7 +35,14 @@ def test_ci_calls_the_test_command():
 
 
 @pytest.mark.parametrize(
-    'document', ['README.md', 'configs/README.md', 'docs/results.md', 'docs/own_head.md']
+    'document',
+    [
+        'README.md',
+        'configs/README.md',
+        'docs/ablations.md',
+        'docs/results.md',
+        'docs/own_head.md',
+    ],
 )
 def test_named_files_and_links_exist(document):
     text = (ROOT / document).read_text()
