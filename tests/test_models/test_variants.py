@@ -13,6 +13,7 @@ from spikes import may_see_real_values, see_real_values
 from torch import nn
 
 from mmspike.analysis import FiringRateRecorder
+from mmspike.analysis.spike_pictures import LayerNames, draw_heat_maps
 from mmspike.layers import MetaBlock
 from mmspike.models.backbones import MetaSpikeFormer
 from mmspike.neurons import LIF
@@ -111,7 +112,10 @@ def test_every_weight_layer_but_the_first_sees_spikes_or_counts(name, images):
     assert max(r.max() for r in recorder.rates.values()) > 0.05
     allowed = may_see_real_values(model)
     if name == 'sew':  # Each mixer and downsampling begins on the sum of a shortcut.
-        allowed |= see_counts(model.backbone, images)
+        counts = see_counts(model.backbone, images)
+        assert {f'backbone.downsamplings.{i}.conv' for i in range(1, 5)} <= counts
+        assert {f'backbone.stages.{i}.0.channel_mixer.0.conv' for i in range(5)} <= counts
+        allowed |= counts
     assert real == allowed
 
 
@@ -215,6 +219,20 @@ def test_sew_without_a_downsampling_goes_on_with_its_counts(images):
     assert torch.equal(seen[0], outs[0])
     assert not hasattr(model.stages[1][0], 'entry_neuron')
     assert (outs[1] >= outs[0]).all()
+
+
+@pytest.mark.parametrize('variant', [dict(attention='sdsa2', shortcut='sew'), dict(shortcut='vs')])
+def test_every_neuron_has_a_name_and_the_heat_maps_are_drawn(variant, images):
+    """The gates of SDSA-1 and 2 have no place; the neurons of the shortcuts stand beside mixers."""
+    model = tiny(variant).eval()
+    names = LayerNames(model)
+    with FiringRateRecorder(model, keep_map=names.in_block) as recorder:
+        model(images[:1])
+    short = [names.short(layer) for layer in recorder.records]
+    assert len(set(short)) == len(short)
+    assert '1a  block 1  channel' in short
+    picture = images[0].permute(1, 2, 0).numpy()
+    assert len(draw_heat_maps(recorder, names, picture, picture.shape[:2]).axes) >= 5 * T
 
 
 def test_variants_combine_and_are_checkpointed(images):
