@@ -12,7 +12,7 @@ from torch import nn
 CONFIGS = Path(__file__).parents[1] / 'configs'
 SHIPPED = sorted(path.name for path in CONFIGS.glob('*.py'))
 # The last alternative is a baseline without spikes.
-NAME = re.compile(r'([a-z0-9_]+_)?(metaspike(-[a-z0-9]+)?(_t\d+)?|resnet18)_[a-z0-9_]+\.py')
+NAME = re.compile(r'([a-z0-9_]+_)?(metaspike(-[a-z0-9]+)*(_t\d+)?|resnet18)_[a-z0-9_]+\.py')
 SPLITS = ('train', 'val', 'test')
 
 

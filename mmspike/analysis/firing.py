@@ -14,7 +14,8 @@ def find_neurons(model: nn.Module) -> dict[str, nn.Module]:
     """Find the neuron layers of a model by their names.
 
     A neuron layer is a `mmspike.LIF` anywhere, or whatever stands where mmspike's layers keep their
-    neuron: under ``neuron``, or a name that ends with ``_neuron``.
+    neuron: under ``neuron``, or a name that ends with ``_neuron``, but for an identity, which a
+    neuron leaves that has moved.
 
     Args:
         model: Any model.
@@ -22,7 +23,8 @@ def find_neurons(model: nn.Module) -> dict[str, nn.Module]:
     return {
         name: module
         for name, module in model.named_modules()
-        if isinstance(module, LIF) or f'.{name}'.endswith(('.neuron', '_neuron'))
+        if isinstance(module, LIF)
+        or (f'.{name}'.endswith(('.neuron', '_neuron')) and not isinstance(module, nn.Identity))
     }
 
 

@@ -15,7 +15,7 @@ from torch.nn.functional import interpolate
 
 from mmspike.errors import UserError
 
-from .firing import FiringRateRecorder, mean_map
+from .firing import FiringRateRecorder, LayerRecord, mean_map
 
 FIVE_STAGES = ('1a', '1b', '2', '3', '4')
 STAGE = re.compile(r'(?:^|\.)(?:stages|downsamplings)\.(\d+)\.')
@@ -115,7 +115,7 @@ def draw_heat_maps(
             'no stage of the backbone has a neuron, so there is nothing to show heat maps of; give '
             'a config with a mmspike backbone.'
         )
-    maps = {stage: mean_map(records) for stage, records in sorted(stages.items())}
+    maps = {stage: mean_map(_of_full_size(records)) for stage, records in sorted(stages.items())}
     time_steps = max(len(rates) for rates in maps.values())
     height, width = image.shape[:2]
     cell = 2.6 * min(1.0, 2 * height / width)  # Inches that a row is high.
@@ -227,6 +227,12 @@ def _figure(width: float, height: float) -> Figure:
     figure = Figure(figsize=(width, height), dpi=DPI, layout='constrained')
     FigureCanvasAgg(figure)
     return figure
+
+
+def _of_full_size(records: list[LayerRecord]) -> list[LayerRecord]:
+    """Leave out the neurons of SDSA-1 and 2 that stand for all positions at once."""
+    size = max(record.spike_map.numel() for record in records)
+    return [record for record in records if record.spike_map.numel() == size]
 
 
 def _upsample(rates: Tensor, size: Sequence[int]) -> np.ndarray:

@@ -1,8 +1,10 @@
 """The operators of Meta-SpikeFormer, and weight layers with a neuron before them."""
 
+from .attention import ATTENTIONS, SDSA1, SDSA2, SDSA4, SpikeSelfAttention
 from .channel_mlps import ChannelConv, ChannelMLP
 from .conv_bn import ConvNorm, spike_conv_norm
 from .rep_conv import NormAndPad, RepConv
+from .shortcuts import SHORTCUTS, MetaBlock, take_entry_neuron
 from .spike_conv import (
     SpikeConv2d,
     SpikeConvTranspose2d,
@@ -11,12 +13,18 @@ from .spike_conv import (
     SpikeReadoutLinear,
 )
 from .spiking_head import SpikingHead, make_spiking
-from .token_mixers import SepConv, SpikeSelfAttention
+from .token_mixers import SepConv
 
 __all__ = [
+    'ATTENTIONS',
+    'SDSA1',
+    'SDSA2',
+    'SDSA4',
+    'SHORTCUTS',
     'ChannelConv',
     'ChannelMLP',
     'ConvNorm',
+    'MetaBlock',
     'NormAndPad',
     'RepConv',
     'SepConv',
@@ -29,4 +37,5 @@ __all__ = [
     'SpikingHead',
     'make_spiking',
     'spike_conv_norm',
+    'take_entry_neuron',
 ]

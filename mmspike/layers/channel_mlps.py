@@ -25,14 +25,24 @@ class ChannelConv(nn.Sequential):
 class ChannelMLP(nn.Sequential):
     """Two linear layers on spikes, x4 and back, of the paper's Transformer-based SNN block.
 
+    Args:
+        channels: The number of channels C.
+        neuron: Config of the neurons; None is the model's.
+        norm_cfg: Config of the norms.
+        bias: Give the linear layers a bias, as the released models do.
+
     Shape:
         - input, output: ``[T*B, C, H, W]``
     """
 
     def __init__(
-        self, channels: int, neuron: dict | None = None, norm_cfg: dict | None = None
+        self,
+        channels: int,
+        neuron: dict | None = None,
+        norm_cfg: dict | None = None,
+        bias: bool = True,
     ) -> None:
-        options = {'bias': True, 'neuron': neuron, 'norm_cfg': norm_cfg}
+        options = {'bias': bias, 'neuron': neuron, 'norm_cfg': norm_cfg}
         super().__init__(
             spike_conv_norm(channels, 4 * channels, **options),
             spike_conv_norm(4 * channels, channels, **options),

@@ -13,12 +13,15 @@ from torch.utils.checkpoint import checkpoint
 
 from mmspike.errors import UserError
 from mmspike.layers import (
+    ATTENTIONS,
+    SHORTCUTS,
     ChannelConv,
     ChannelMLP,
     ConvNorm,
+    MetaBlock,
     SepConv,
-    SpikeSelfAttention,
     spike_conv_norm,
+    take_entry_neuron,
 )
 from mmspike.neurons import (
     check_time_steps,
@@ -30,50 +33,7 @@ from mmspike.neurons import (
 )
 from mmspike.registry import MODELS
 
-# Channels of the five outputs 1a, 1b, 2, 3, 4 (table 8); depths and heads are the same for all.
-ARCHITECTURES = {
-    '15m': dict(dims=(32, 64, 128, 256, 360), depths=(1, 1, 2, 6, 2), heads=8),
-    '31m': dict(dims=(48, 96, 192, 384, 480), depths=(1, 1, 2, 6, 2), heads=8),
-    '55m': dict(dims=(64, 128, 256, 512, 640), depths=(1, 1, 2, 6, 2), heads=8),
-}
-STRIDES = (2, 2, 2, 2, 1)
-NUM_CONV_STAGES = 3
-
-
-def resolve_arch(arch: str | dict) -> dict:
-    """Look an architecture up, or check one given as a dict of dims, depths and heads.
-
-    Raises:
-        UserError: If the name is unknown or the dict does not describe five stages.
-    """
-    if isinstance(arch, str):
-        if arch not in ARCHITECTURES:
-            raise UserError(
-                f'arch is {arch!r}, but it must be one of {", ".join(ARCHITECTURES)}, or a dict '
-                'of dims, depths and heads.'
-            )
-        return ARCHITECTURES[arch]
-    if not isinstance(arch, dict) or set(arch) != {'dims', 'depths', 'heads'}:
-        raise UserError(
-            f'arch is {arch!r}, but it must be a name or a dict with exactly the keys dims, '
-            'depths and heads.'
-        )
-    for key in ('dims', 'depths'):
-        values = arch[key]
-        if len(values) != len(STRIDES) or any(not isinstance(v, int) or v < 1 for v in values):
-            raise UserError(
-                f'arch {key} is {values!r}, but it must be {len(STRIDES)} positive integers, one '
-                'for each of the stages 1a, 1b, 2, 3 and 4.'
-            )
-    heads = arch['heads']
-    if not isinstance(heads, int) or heads < 1:
-        raise UserError(f'arch heads is {heads!r}, but it must be a positive integer.')
-    if any(dim % heads for dim in arch['dims'][NUM_CONV_STAGES:]):
-        raise UserError(
-            f'arch dims are {arch["dims"]!r}, but those of the last two stages must be multiples '
-            f'of heads ({heads}): change dims or heads.'
-        )
-    return arch
+from .architectures import output_strides, resolve_arch, resolve_variant
 
 
 def check_outputs(
@@ -109,26 +69,6 @@ def check_outputs(
     return wanted
 
 
-class MetaBlock(nn.Module):
-    """A token mixer and a channel mixer, each with a membrane shortcut.
-
-    The shortcuts add membrane potentials, before any neuron: what leaves is a sum of reals, and
-    what the weights see stays spikes.
-
-    Shape:
-        - input, output: ``[T*B, C, H, W]``
-    """
-
-    def __init__(self, token_mixer: nn.Module, channel_mixer: nn.Module) -> None:
-        super().__init__()
-        self.token_mixer = token_mixer
-        self.channel_mixer = channel_mixer
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = x + self.token_mixer(x)
-        return x + self.channel_mixer(x)
-
-
 @contextmanager
 def frozen_statistics(module: nn.Module):
     """Keep the running statistics of `module`'s norms while its forward is computed again."""
@@ -148,6 +88,24 @@ def _nothing():
     yield
 
 
+def _conv_mixers(dim: int, heads: int, variant: dict, norm_cfg: dict | None) -> tuple:
+    token_mixer = SepConv(dim, norm_cfg=norm_cfg) if variant['token_mixer'] else None
+    if variant['channel_mixer'] == 'conv':
+        return token_mixer, ChannelConv(dim, norm_cfg=norm_cfg)
+    return token_mixer, ChannelMLP(dim, norm_cfg=norm_cfg, bias=False)
+
+
+def _transformer_mixers(dim: int, heads: int, variant: dict, norm_cfg: dict | None) -> tuple:
+    attention = ATTENTIONS[variant['attention']](
+        dim,
+        heads,
+        norm_cfg=norm_cfg,
+        linear_qkv=variant['qkv'] == 'linear',
+        linear_proj=variant['proj'] == 'linear',
+    )
+    return attention, ChannelMLP(dim, norm_cfg=norm_cfg)
+
+
 @MODELS.register_module()
 class MetaSpikeFormer(BaseModule):
     """Meta-SpikeFormer: three convolutional stages, then two of spike-driven transformers.
@@ -158,6 +116,21 @@ class MetaSpikeFormer(BaseModule):
     Args:
         arch: ``'15m'``, ``'31m'``, ``'55m'``, or a dict of `dims` and `depths` (five integers
             each) and `heads`.
+        variant: What differs from the published model, as in the paper's ablations (table 5). A
+            dict of any of
+
+            - `token_mixer` of the convolutional blocks: ``'sepconv'``, or None for none
+            - `channel_mixer` of the convolutional blocks: ``'conv'``, two 3x3 convolutions, or
+              ``'mlp'``, two linear layers without a bias
+            - `attention`: ``'sdsa3'``, or ``'sdsa1'``, ``'sdsa2'``, ``'sdsa4'``
+            - `qkv`, `proj`: ``'repconv'``, or ``'linear'`` for a linear layer and a norm, for Q, K
+              and V (RepConv-1, 2, 3) and for the projection (RepConv-4)
+            - `shortcut`: ``'ms'`` adds membrane potentials, ``'vs'`` spikes to membrane potentials,
+              ``'sew'`` spikes to spikes: then blocks and outputs are counts of spikes
+            - `stem_stride`: 2, or 4: one stem for stage 1, both of its outputs as wide as 1b and of
+              stride 4
+            - `pyramid`: False makes stage 4 as wide as stage 3, nothing between them
+            - `conv_stages`: how many stages are convolutional, from 3 to 0 (all-transformer)
         time_steps: The number of time steps T, the only place where it is written.
         in_channels: Channels of the input.
         out_indices: Which outputs to return, in this order; 0 to 4 stand for 1a, 1b, 2, 3, 4.
@@ -212,6 +185,7 @@ class MetaSpikeFormer(BaseModule):
         with_cp: bool = False,
         init_cfg: dict | list[dict] | None = None,
         pretrained: str | None = None,
+        variant: dict | None = None,
     ) -> None:
         if pretrained and '://' in pretrained:
             print_log(
@@ -223,8 +197,9 @@ class MetaSpikeFormer(BaseModule):
         elif pretrained:
             init_cfg = {'type': 'Pretrained', 'checkpoint': pretrained, 'prefix': 'backbone.'}
         super().__init__(init_cfg)
-        arch = resolve_arch(arch)
-        last = len(STRIDES) - 1
+        variant = resolve_variant(variant)
+        arch = resolve_arch(arch, variant)
+        last = len(arch['dims']) - 1
         if not out_indices or any(i not in range(last + 1) for i in out_indices):
             raise UserError(
                 f'out_indices is {out_indices!r}, but it must name outputs from 0 to {last}.'
@@ -243,12 +218,12 @@ class MetaSpikeFormer(BaseModule):
         self.norm_eval = norm_eval
         self.with_cp = with_cp
         channels = tuple(arch['dims'][i] for i in self.out_indices)
-        strides = torch.tensor(STRIDES).cumprod(0).tolist()
+        strides = output_strides(arch['strides'])
         strides = tuple(strides[i] for i in self.out_indices)
         self.out_channels = check_outputs('out_channels', out_channels, channels, range(1, 1 << 20))
         self.out_strides = check_outputs('out_strides', out_strides, strides)
         with default_neuron(neuron):
-            self._build_stages(arch, in_channels, norm_cfg)
+            self._build_stages(arch, variant, in_channels, norm_cfg)
             self.adapters = nn.ModuleList(
                 nn.Sequential(
                     # Windows centred as those of the 3x3 convolutions of stride 2; any size rounds
@@ -268,29 +243,33 @@ class MetaSpikeFormer(BaseModule):
         """The number of time steps in the outputs: 1 if they are averaged."""
         return 1 if self.time_reduction else self.time_steps
 
-    def _build_stages(self, arch: dict, in_channels: int, norm_cfg: dict | None) -> None:
+    def _build_stages(
+        self, arch: dict, variant: dict, in_channels: int, norm_cfg: dict | None
+    ) -> None:
         self.downsamplings, self.stages = nn.ModuleList(), nn.ModuleList()
-        for i, (dim, depth) in enumerate(zip(arch['dims'], arch['depths'], strict=True)):
+        for i, (dim, depth, stride) in enumerate(
+            zip(arch['dims'], arch['depths'], arch['strides'], strict=True)
+        ):
             if i == 0:  # Sees the image itself: the only convolution without a neuron.
-                stem = nn.Conv2d(in_channels, dim, 7, stride=STRIDES[0], padding=3)
-                self.downsamplings.append(ConvNorm(stem, norm_cfg))
+                stem = nn.Conv2d(in_channels, dim, 7, stride=stride, padding=3)
+                downsampling = ConvNorm(stem, norm_cfg)
+            elif stride is None:
+                downsampling = nn.Identity()
             else:
-                self.downsamplings.append(
-                    spike_conv_norm(
-                        arch['dims'][i - 1], dim, 3, stride=STRIDES[i], bias=True, norm_cfg=norm_cfg
-                    )
+                downsampling = spike_conv_norm(
+                    arch['dims'][i - 1], dim, 3, stride=stride, bias=True, norm_cfg=norm_cfg
                 )
+                if variant['shortcut'] == 'sew':  # Its blocks leave counts of spikes.
+                    take_entry_neuron(downsampling)
+            self.downsamplings.append(downsampling)
+            first, other = SHORTCUTS[variant['shortcut']]
+            blocks = [first if stride else other] + [other] * (depth - 1)
+            mixers = _conv_mixers if i < variant['conv_stages'] else _transformer_mixers
             self.stages.append(
-                nn.Sequential(*(self._block(i, dim, arch['heads'], norm_cfg) for _ in range(depth)))
+                nn.Sequential(
+                    *(block(*mixers(dim, arch['heads'], variant, norm_cfg)) for block in blocks)
+                )
             )
-
-    @staticmethod
-    def _block(stage: int, dim: int, heads: int, norm_cfg: dict | None) -> MetaBlock:
-        if stage < NUM_CONV_STAGES:
-            return MetaBlock(SepConv(dim, norm_cfg=norm_cfg), ChannelConv(dim, norm_cfg=norm_cfg))
-        return MetaBlock(
-            SpikeSelfAttention(dim, heads, norm_cfg=norm_cfg), ChannelMLP(dim, norm_cfg=norm_cfg)
-        )
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         x = self._encode(x)

@@ -1,0 +1,14 @@
+"""Meta-SpikeFormer 31M without a pyramid, stage 4 as wide as stage 3, T = 1, ImageNet-1K.
+
+Paper: table 5, 26.91M parameters; its accuracy could not be looked up here.
+Ours: not measured on ImageNet; docs/ablations.md trains small.
+
+    bash tools/dist_train.sh configs/metaspike-31m-nopyramid_t1_in1k.py 8
+"""
+
+_base_ = ['metaspike-31m_t1_in1k.py']
+
+model = dict(
+    backbone=dict(variant=dict(pyramid=False)),
+    head=dict(in_channels=384),
+)

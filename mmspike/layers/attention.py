@@ -1,0 +1,164 @@
+"""Spike-driven self-attention (SDSA), the token mixer of Meta-SpikeFormer's transformer blocks."""
+
+from torch import Tensor, nn
+
+from mmspike.errors import UserError
+from mmspike.neurons import LIF, build_neuron
+
+from .conv_bn import ConvNorm
+from .rep_conv import RepConv
+
+
+class SpikeSelfAttention(nn.Module):
+    r"""Spike-driven self-attention, SDSA-3: :math:`\mathrm{SN}_s(Q (K^T V))`.
+
+    The token mixer of the paper's Transformer-based SNN block (Yao et al., ICLR 2024, section 3).
+
+    Q, K and V are spikes. The released models scale the product by 0.125 and fire at 0.5; a
+    spike-driven network has no such multiplication, so this fires at 0.5 / 0.125 = 4 on the integer
+    sum, the surrogate's slope scaled likewise: same spikes, same gradients. The cost is
+    :math:`O(N D^2 / heads)` with N positions and D channels.
+
+    Args:
+        channels: The number of channels D.
+        num_heads: The number of heads, which divides D.
+        neuron: Config of the neurons; None is the model's.
+        norm_cfg: Config of the norms.
+        linear_qkv: Make Q, K and V (RepConv-1, 2 and 3 of the paper) with a linear layer and a norm
+            each, in place of RepConv.
+        linear_proj: Likewise for the projection behind them (RepConv-4).
+
+    Shape:
+        - input, output: ``[T*B, C, H, W]``
+
+    Raises:
+        UserError: If `num_heads` does not divide `channels`.
+    """
+
+    operands: tuple[str, ...] = ('query', 'key', 'value')
+    threshold = 0.5
+    scale = 0.125
+    learnable_threshold = False
+
+    def __init__(
+        self,
+        channels: int,
+        num_heads: int = 8,
+        neuron: dict | None = None,
+        norm_cfg: dict | None = None,
+        linear_qkv: bool = False,
+        linear_proj: bool = False,
+    ) -> None:
+        super().__init__()
+        if channels % num_heads:
+            raise UserError(
+                f'{channels} channels cannot be divided among {num_heads} attention heads: choose '
+                'dims that are multiples of heads.'
+            )
+        self.num_heads = num_heads
+        self.neuron = build_neuron(neuron)
+        for name in self.operands:
+            self.add_module(f'{name}_conv', _projection(channels, norm_cfg, linear_qkv))
+            self.add_module(f'{name}_neuron', build_neuron(neuron))
+        # The threshold is that of the released, decayed-input form; the paper's is tau times it.
+        form = 1.0 if getattr(self.neuron, 'decay_input', True) else self.neuron.tau
+        learnable = {'learnable_threshold': True} if self.learnable_threshold else {}
+        self.attention_neuron = build_neuron(
+            neuron, v_threshold=form * self.threshold, input_gain=1 / self.scale, **learnable
+        )
+        # A fixed threshold bounds what a count of spikes can do. A ReLU has none: in the ANN twin
+        # the sum over positions would grow with the image, so it averages instead; the norms behind
+        # it take the factor out at the size of training.
+        self.averages = not isinstance(self.attention_neuron, LIF)
+        self.proj = _projection(channels, norm_cfg, linear_proj)
+
+    def forward(self, x: Tensor) -> Tensor:
+        spikes = self.neuron(x)
+        operands = []
+        for name in self.operands:
+            conv, neuron = getattr(self, f'{name}_conv'), getattr(self, f'{name}_neuron')
+            operands.append(neuron(conv(spikes)))
+        return self.proj(self.attend(*operands))
+
+    def attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """Mix the positions of spikes; every argument and the result are ``[T*B, C, H, W]``."""
+        # n = T*B, h heads, d channels a head, p positions (H*W)
+        shape = query.shape
+        query, key, value = (self._split(x) for x in (query, key, value))
+        context = value @ key.transpose(-1, -2)  # [n, h, d, d]
+        if self.averages:
+            context = context / key.shape[-1]
+        attention = (context @ query).reshape(shape)  # [n, h, d, p] -> [n, C, H, W]
+        return self.attention_neuron(attention)
+
+    def _split(self, x: Tensor) -> Tensor:
+        """Split the channels among the heads, ``[n, C, H, W]`` to ``[n, h, d, p]``."""
+        return x.unflatten(1, (self.num_heads, -1)).flatten(3)
+
+
+class _ChannelGate(SpikeSelfAttention):
+    """Let whole channels of one operand through, or not, by a count of spikes over positions.
+
+    The count is an integer and fires at 0.5, unscaled, as in the released code of the first version
+    (Spike-driven Transformer, NeurIPS 2023).
+    """
+
+    scale = 1.0
+
+    def _gate(self, x: Tensor) -> Tensor:
+        """Fire on the sum over positions, ``[T*B, C, H, W]`` to ``[T*B, C, 1, 1]``."""
+        pool = Tensor.mean if self.averages else Tensor.sum
+        return self.attention_neuron(pool(x, (-1, -2), keepdim=True))
+
+
+class SDSA1(_ChannelGate):
+    r"""SDSA-1: :math:`Q \otimes \mathrm{SN}(\mathrm{SUM}_c(K \otimes V))`.
+
+    The operator of Spike-driven Transformer (Yao et al., NeurIPS 2023): the elementwise product of
+    K and V is summed over the positions (a column of the ``N x D`` matrix), and each channel whose
+    sum fires lets its part of Q through. The cost is :math:`O(N D)`; heads make no difference.
+
+    The sum's axis and the threshold (0.5 on the sum) are those of that paper's released code; the
+    threshold in the ablation of the second paper could not be looked up.
+
+    Arguments, shapes and errors are those of `SpikeSelfAttention`.
+    """
+
+    def attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        return query * self._gate(key * value)
+
+
+class SDSA2(_ChannelGate):
+    r"""SDSA-2: :math:`\mathrm{SN}(\mathrm{SUM}_c(Q)) \otimes K`, without V.
+
+    Q is summed over the positions, and each channel whose sum fires lets its part of K through. The
+    cost is :math:`O(N D)`; heads make no difference.
+
+    That two operands are left follows from the paper's parameter count. The equation's form, its
+    axis and its threshold (0.5 on the sum, as of `SDSA1`) could not be looked up.
+
+    Arguments, shapes and errors are those of `SpikeSelfAttention`.
+    """
+
+    operands = ('query', 'key')
+
+    def attend(self, query: Tensor, key: Tensor) -> Tensor:
+        return self._gate(query) * key
+
+
+class SDSA4(SpikeSelfAttention):
+    r"""SDSA-4: SDSA-3 with a threshold that is learned, one number a layer, from 4 on the sum.
+
+    Arguments, shapes, cost and errors are those of `SpikeSelfAttention`.
+    """
+
+    learnable_threshold = True
+
+
+ATTENTIONS = {'sdsa3': SpikeSelfAttention, 'sdsa1': SDSA1, 'sdsa2': SDSA2, 'sdsa4': SDSA4}
+
+
+def _projection(channels: int, norm_cfg: dict | None, linear: bool) -> nn.Module:
+    if not linear:
+        return RepConv(channels, norm_cfg)
+    return ConvNorm(nn.Conv2d(channels, channels, 1, bias=False), norm_cfg)

@@ -1,0 +1,128 @@
+"""Blocks of Meta-SpikeFormer and their shortcuts: what passes is potentials, spikes or counts.
+
+The three shortcuts differ in where the neuron stands that each mixer begins with. A stage always
+takes membrane potentials, and its last block leaves what the neuron of the next layer expects.
+"""
+
+from copy import deepcopy
+
+from torch import Tensor, nn
+
+from mmspike.errors import UserError
+
+
+class MetaBlock(nn.Module):
+    r"""A token mixer and a channel mixer, each with a membrane shortcut (MS).
+
+    :math:`U \leftarrow U + f(\mathrm{SN}(U))` for either mixer f. The shortcuts add membrane
+    potentials, before any neuron: what leaves is a sum of reals, and what the weights see stays
+    spikes.
+
+    Args:
+        token_mixer: What mixes positions; None leaves it out, with its shortcut.
+        channel_mixer: What mixes channels.
+
+    Shape:
+        - input, output: ``[T*B, C, H, W]``
+    """
+
+    def __init__(self, token_mixer: nn.Module | None, channel_mixer: nn.Module) -> None:
+        super().__init__()
+        self.token_mixer = token_mixer
+        self.channel_mixer = channel_mixer
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.token_mixer is not None:
+            x = x + self.token_mixer(x)
+        return x + self.channel_mixer(x)
+
+
+def take_entry_neuron(module: nn.Module) -> nn.Module:
+    """Take away the neuron that a module begins with, and return it; its first weights stay bare.
+
+    Args:
+        module: A mixer or a spiking convolution, changed in place.
+
+    Raises:
+        UserError: If the module has no neuron.
+    """
+    # Modules are registered in the order in which they run.
+    holder = next((m for m in module.modules() if hasattr(m, 'neuron')), None)
+    if holder is None:
+        raise UserError(
+            f'{type(module).__name__} has no neuron that could be moved for its shortcut; give a '
+            'mixer of mmspike.layers.'
+        )
+    neuron, holder.neuron = holder.neuron, nn.Identity()
+    return neuron
+
+
+class _MovedNeurons(MetaBlock):
+    """A block whose mixers begin without a neuron; theirs stand elsewhere, one for each."""
+
+    def __init__(self, token_mixer: nn.Module | None, channel_mixer: nn.Module) -> None:
+        super().__init__(token_mixer, channel_mixer)
+        if token_mixer is not None:
+            self.token_neuron = take_entry_neuron(token_mixer)
+        self.channel_neuron = take_entry_neuron(channel_mixer)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.token_mixer is not None:
+            x = self._add(x, self.token_mixer, self.token_neuron)
+        return self._add(x, self.channel_mixer, self.channel_neuron)
+
+
+class VSBlock(_MovedNeurons):
+    r"""A block with vanilla shortcuts (VS): spikes, added to a membrane potential.
+
+    :math:`S \leftarrow \mathrm{SN}(S + f(S))`, as in Spiking ResNet. The neuron behind a sum is the
+    one before the next mixer, so what leaves the block is the sum that still has to fire.
+
+    Arguments and shapes are those of `MetaBlock`.
+    """
+
+    def _add(self, x: Tensor, mixer: nn.Module, neuron: nn.Module) -> Tensor:
+        spikes = neuron(x)
+        return spikes + mixer(spikes)
+
+
+class SEWBlock(_MovedNeurons):
+    r"""A block with spike-element-wise shortcuts (SEW) by addition: spikes, added to spikes.
+
+    :math:`S \leftarrow S + \mathrm{SN}(f(S))` (Fang et al., NeurIPS 2021). The sums are counts: the
+    first weights of each mixer see integers, not spikes.
+
+    Arguments are those of `MetaBlock`.
+
+    Shape:
+        - input, output: ``[T*B, C, H, W]``, integers
+    """
+
+    def _add(self, x: Tensor, mixer: nn.Module, neuron: nn.Module) -> Tensor:
+        return x + neuron(mixer(x))
+
+
+class FirstSEWBlock(SEWBlock):
+    """The first SEW block behind a norm: it makes spikes of the membrane potentials.
+
+    Arguments are those of `MetaBlock`.
+
+    Shape:
+        - input: ``[T*B, C, H, W]``
+        - output: ``[T*B, C, H, W]``, integers
+    """
+
+    def __init__(self, token_mixer: nn.Module | None, channel_mixer: nn.Module) -> None:
+        super().__init__(token_mixer, channel_mixer)
+        self.entry_neuron = deepcopy(self.channel_neuron)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(self.entry_neuron(x))
+
+
+# The first block behind a norm, and the blocks behind that one.
+SHORTCUTS = {
+    'ms': (MetaBlock, MetaBlock),
+    'vs': (VSBlock, VSBlock),
+    'sew': (FirstSEWBlock, SEWBlock),
+}

@@ -1,0 +1,147 @@
+"""SDSA-1, 2 and 4 by hand and against their equations, and what each of the four costs."""
+
+import pytest
+import torch
+from lively import enliven
+from mmcv.cnn import ConvModule
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from mmspike.layers import ATTENTIONS, SDSA1, SDSA2, SDSA4, RepConv, SpikeSelfAttention
+from mmspike.neurons import LIF, set_time_steps
+
+T, B, D = 2, 2, 16
+# [T*B, D, 1, N]: four images of two channels and three positions.
+Q = [[[1, 0, 1], [0, 1, 1]], [[0, 0, 0], [1, 1, 1]], [[1, 1, 1], [0, 0, 0]], [[1, 0, 0], [0, 0, 1]]]
+K = [[[1, 1, 0], [0, 1, 0]], [[1, 1, 1], [1, 0, 1]], [[0, 1, 0], [1, 1, 0]], [[0, 1, 1], [0, 1, 1]]]
+V = [[[0, 1, 1], [1, 0, 1]], [[0, 0, 0], [0, 0, 1]], [[1, 0, 1], [1, 0, 0]], [[1, 0, 1], [0, 0, 0]]]
+# Channels of K * V with a one in any position: 1 0, 0 1, 0 1, 1 0. They let Q through.
+SDSA1_OUT = [
+    [[1, 0, 1], [0, 0, 0]],
+    [[0, 0, 0], [1, 1, 1]],
+    [[0, 0, 0], [0, 0, 0]],
+    [[1, 0, 0], [0, 0, 0]],
+]
+# Channels of Q with a one: 1 1, 0 1, 1 0, 1 1. They let K through.
+SDSA2_OUT = [
+    [[1, 1, 0], [0, 1, 0]],
+    [[0, 0, 0], [1, 0, 1]],
+    [[0, 1, 0], [0, 0, 0]],
+    [[0, 1, 1], [0, 1, 1]],
+]
+
+
+def spikes(values):
+    return torch.tensor(values, dtype=torch.float32).unsqueeze(2)
+
+
+def lively(cls, **options):
+    return enliven(set_time_steps(cls(D, num_heads=4, **options), T)).eval().double()
+
+
+def test_sdsa1_by_hand():
+    layer = set_time_steps(SDSA1(2, num_heads=1), T)
+    assert torch.equal(layer.attend(spikes(Q), spikes(K), spikes(V)), spikes(SDSA1_OUT))
+
+
+def test_sdsa2_by_hand():
+    layer = set_time_steps(SDSA2(2, num_heads=2), T)
+    assert torch.equal(layer.attend(spikes(Q), spikes(K)), spikes(SDSA2_OUT))
+    assert not any('value' in name for name, _ in layer.named_modules())
+
+
+@pytest.mark.parametrize('form', [dict(), dict(decay_input=False, v_threshold=2.0)])
+@pytest.mark.parametrize('cls', [SDSA1, SDSA2])
+def test_whole_layer_against_the_equation(cls, form):
+    """Positions times channels, as the paper writes them, one image and time step at a time."""
+    layer = lively(cls, neuron=dict(type='mmspike.LIF', **form))
+    x = torch.randn(T * B, D, 1, 2, dtype=torch.float64)  # Of many positions one always fires.
+    fire = LIF(T)
+    s = fire(x)
+    q, k, *v = (
+        fire(getattr(layer, f'{name}_conv')(s)).flatten(2).transpose(1, 2)  # [n, N, D]
+        for name in layer.operands
+    )
+    counts = (k * v[0] if v else q).sum(1)  # [n, D]
+    gates = LIF(T, v_threshold=0.5)(counts)
+    expected = (torch.diag_embed(gates) @ (q if v else k).transpose(1, 2)).reshape(x.shape)
+    assert 0.02 < expected.mean() < 0.98
+    assert 0.02 < gates.mean() < 0.98
+    torch.testing.assert_close(layer(x), layer.proj(expected))
+
+
+@pytest.mark.parametrize('cls', [SDSA1, SDSA2])
+def test_the_twin_averages_over_positions(cls):
+    layer = cls(D, neuron=dict(type='ReLU'))
+    x = [torch.rand(T * B, D, 3, 5) for _ in layer.operands]
+    torch.testing.assert_close(
+        layer.attend(*(a.tile(1, 1, 2, 2) for a in x))[..., :3, :5], layer.attend(*x)
+    )
+
+
+def test_sdsa4_starts_as_sdsa3_and_learns_its_threshold():
+    three, four = lively(SpikeSelfAttention), lively(SDSA4)
+    missing = four.load_state_dict(three.state_dict(), strict=False).missing_keys
+    assert missing == ['attention_neuron.v_threshold']
+    threshold = four.attention_neuron.v_threshold
+    assert threshold.item() == 4.0
+    x = torch.randn(T * B, D, 6, 6, dtype=torch.float64) * 2
+    assert torch.equal(four(x), three(x))
+    four(x).pow(2).sum().backward()
+    assert threshold.grad.abs() > 0
+    fired = []
+    four.attention_neuron.register_forward_hook(lambda _, __, out: fired.append(out.mean()))
+    for value in (4.0, 12.0):
+        threshold.data.fill_(value)
+        four(x)
+    assert fired[0] > fired[1] > 0
+
+
+class Operations(TorchDispatchMode):
+    """Count multiply-adds of matrix products, and the operands of everything elementwise."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func.overloadpacket.__name__
+        if name == 'bmm':
+            self.count += args[0].numel() * args[1].shape[-1]
+        elif name in ('mul', 'sum', 'mean', 'div', 'add', 'sub'):
+            self.count += max(a.numel() for a in args if isinstance(a, torch.Tensor))
+        elif name not in ('view', 'expand', 'transpose', '_unsafe_view', 'unsqueeze', 'clone'):
+            raise AssertionError(f'{name} is not counted')
+        return func(*args, **(kwargs or {}))
+
+
+def operations(name, positions, channels, heads):
+    layer = ATTENTIONS[name](channels, heads)
+    layer.attention_neuron = nn.Identity()
+    x = torch.zeros(1, channels, 1, positions)
+    with Operations() as operations:
+        layer.attend(*[x] * len(layer.operands))
+    return operations.count
+
+
+@pytest.mark.parametrize(('name', 'factor'), [('sdsa1', 3), ('sdsa2', 2)])
+def test_sdsa_1_and_2_cost_n_times_d(name, factor):
+    for n, d in ((32, 16), (64, 16), (64, 32)):
+        for heads in (2, 4):
+            assert operations(name, n, d, heads) == factor * n * d
+
+
+@pytest.mark.parametrize('name', ['sdsa3', 'sdsa4'])
+def test_sdsa_3_and_4_cost_n_times_d_squared_by_heads(name):
+    for n, d in ((32, 16), (64, 16), (64, 32)):
+        for heads in (2, 4):
+            assert operations(name, n, d, heads) == 2 * n * d**2 / heads
+
+
+def test_linear_projections_are_a_matrix_and_a_norm():
+    layer = SpikeSelfAttention(D, linear_qkv=True, linear_proj=True)
+    assert not any(isinstance(m, RepConv) for m in layer.modules())
+    twin = ConvModule(D, D, 1, bias=False, norm_cfg=dict(type='BN'), act_cfg=None)
+    for name in ('query_conv', 'key_conv', 'value_conv', 'proj'):
+        shapes = [p.shape for p in layer.get_submodule(name).parameters()]
+        assert shapes == [p.shape for p in twin.parameters()]
+    mixed = SpikeSelfAttention(D, linear_proj=True)
+    assert isinstance(mixed.query_conv, RepConv) and not isinstance(mixed.proj, RepConv)
