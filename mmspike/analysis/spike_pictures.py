@@ -120,7 +120,7 @@ def draw_heat_maps(
     height, width = image.shape[:2]
     cell = 2.6 * min(1.0, 2 * height / width)  # Inches that a row is high.
     cell_width = min(max(cell * width / height, 1.6), 5.2)
-    figure = _figure(cell_width * time_steps + 1.9, cell * len(maps) + 0.9)
+    figure = new_figure(cell_width * time_steps + 1.9, cell * len(maps) + 0.9)
     grid = figure.subplots(len(maps), time_steps, squeeze=False, sharex=True, sharey=True)
     grey = image.mean(axis=2)
     for row, (stage, rates) in zip(grid, maps.items(), strict=True):
@@ -161,7 +161,7 @@ def draw_rates(rates: Mapping[str, Tensor], names: LayerNames) -> Figure:
     means = np.array([float(rate.mean()) for rate in rates.values()])
     parts = [names.part(layer) for layer in rates]
     colors = part_colors(parts)
-    figure = _figure(9, 0.19 * len(rates) + 1.6)
+    figure = new_figure(9, 0.19 * len(rates) + 1.6)
     axes = figure.subplots()
     places = np.arange(len(rates))
     axes.barh(places, means, color=[colors[part] for part in parts], height=0.75)
@@ -223,7 +223,8 @@ def save(figure: Figure, path: Path) -> None:
     figure.savefig(path, bbox_inches='tight', pad_inches=0.15)
 
 
-def _figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
+    """Make an empty figure of a size in inches."""
     figure = Figure(figsize=(width, height), dpi=DPI, layout='constrained')
     FigureCanvasAgg(figure)
     return figure

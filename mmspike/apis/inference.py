@@ -13,7 +13,7 @@ from mmspike.errors import UserError
 
 from .drawing import Painter
 from .hosts import Host
-from .inputs import Video, VideoWriter, find_images, is_video
+from .inputs import Video, VideoWriter, find_images, is_video, make_folder
 
 TASKS = dict(mmdet='detection', mmseg='segmentation', mmpretrain='classification')
 NUM_BEST = 5
@@ -243,15 +243,7 @@ class _Run:
     def _folder(self, name: str) -> Path | None:
         if self.out_dir is None:
             return None
-        folder = self.out_dir.resolve() / name
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(
-                f"Output folder '{folder}' cannot be made ({error.strerror}); choose another "
-                '--out-dir.'
-            ) from error
-        return folder
+        return make_folder(self.out_dir.resolve() / name)
 
 
 def _as_list(inputs: object) -> list[Path | np.ndarray]:

@@ -1,4 +1,4 @@
-"""What a user may name as input: an image, a folder of images, a video."""
+"""What a user may name: an image, a folder of images or a video as input, a folder for output."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,6 +42,21 @@ def find_images(path: str | Path) -> list[Path]:
             f'({", ".join(VIDEOS)}); give one of these or a folder.'
         )
     return [path]
+
+
+def make_folder(folder: Path) -> Path:
+    """Make a folder for output, and return it.
+
+    Raises:
+        UserError: If it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"Output folder '{folder}' cannot be made ({error.strerror}); choose another --out-dir."
+        ) from error
+    return folder
 
 
 def is_video(path: str | Path) -> bool:

@@ -15,9 +15,9 @@ from mmspike.analysis.spike_pictures import (
     save,
     write_rates,
 )
-from mmspike.errors import UserError
 
 from .hosts import Host
+from .inputs import make_folder
 
 
 def show_spikes(host: Host, image: np.ndarray, out_dir: str | Path) -> FiringRateRecorder:
@@ -53,13 +53,7 @@ def show_spikes(host: Host, image: np.ndarray, out_dir: str | Path) -> FiringRat
     picture = _as_seen(model, seen[0])
     height, width = sample.metainfo.get('img_shape', picture.shape)[:2]
     heat_maps = draw_heat_maps(recorder, names, picture[:height, :width], picture.shape[:2])
-    folder = Path(out_dir)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(
-            f"Output folder '{folder}' cannot be made ({error.strerror}); choose another --out-dir."
-        ) from error
+    folder = make_folder(Path(out_dir))
     save(heat_maps, folder / 'heat_maps.png')
     save(draw_rates(recorder.rates, names), folder / 'firing_rates.png')
     write_rates(recorder.rates, recorder.not_run, names, folder)

@@ -1,0 +1,101 @@
+"""Operations on analog values that no neuron precedes and no weight layer is: they are listed."""
+
+from collections import Counter
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from mmspike.neurons import LIF
+
+UPSAMPLING = 'upsampling (MAC)'
+POOLING = 'pooling (comparisons or additions)'
+ADDITION = 'addition of maps'
+ROI_ALIGN = 'RoIAlign (MAC)'
+# Multiply-accumulates for each value that is interpolated.
+INTERPOLATION = {'bilinear': 4, 'bicubic': 16, 'linear': 2, 'trilinear': 8}
+POOLS = {
+    torch.nn.functional.max_pool2d,
+    torch.nn.functional.avg_pool2d,
+    torch.nn.functional.adaptive_avg_pool2d,
+    torch.nn.functional.adaptive_max_pool2d,
+}
+ADDITIONS = {torch.Tensor.add, torch.Tensor.add_, torch.Tensor.__iadd__, torch.add}
+
+
+class AnalogOperations(TorchFunctionMode):
+    """Count upsampling, pooling, RoIAlign and the addition of maps while a model runs.
+
+    Additions inside a neuron are its own and not counted; neither are norms, which merge with the
+    weights before them.
+
+    Args:
+        model: The model.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.counts: Counter[tuple[str, str]] = Counter()
+        self._model = model
+        self._running: list[str] = []
+        self._handles: list = []
+
+    def __enter__(self):
+        for name, module in self._model.named_modules():
+            if name:
+                before, after = self._hooks(name, module)
+                self._handles.append(module.register_forward_pre_hook(before))
+                self._handles.append(module.register_forward_hook(after))
+        return super().__enter__()
+
+    def __exit__(self, *exception):
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+        return super().__exit__(*exception)
+
+    def _hooks(self, name: str, module: nn.Module):
+        # A neuron hides what is inside it.
+        shown = '' if isinstance(module, LIF) else name
+
+        def before(_, __):
+            self._running.append(shown)
+
+        def after(_, inputs, output):
+            self._running.pop()
+            if type(module).__name__ == 'RoIAlign' and len(inputs) > 1:
+                self._add(ROI_ALIGN, _roi_align_macs(module, inputs[1], output), name)
+
+        return before, after
+
+    def _add(self, kind: str, count: int, name: str | None = None) -> None:
+        name = name or (self._running[-1] if self._running else 'model')
+        if count and name:
+            self.counts[kind, name] += count
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        output = func(*args, **kwargs)
+        if self._running and not self._running[-1]:
+            return output
+        if func is torch.nn.functional.interpolate:
+            mode = kwargs.get('mode', args[3] if len(args) > 3 else 'nearest')
+            self._add(UPSAMPLING, INTERPOLATION.get(mode, 0) * output.numel())
+        elif func in POOLS:
+            self._add(POOLING, args[0].numel())
+        elif func in ADDITIONS and isinstance(output, Tensor) and output.dim() == 4:
+            if all(isinstance(x, Tensor) and x.shape == output.shape for x in args[:2]):
+                self._add(ADDITION, output.numel())
+        return output
+
+
+def _roi_align_macs(module: nn.Module, rois: Tensor, output: Tensor) -> int:
+    """Count four multiply-accumulates for each sampled value of each RoI ``[K, 5]``."""
+    height, width = module.output_size
+    if module.sampling_ratio > 0:
+        samples = len(rois) * module.sampling_ratio**2
+    else:  # As many in each bin as it covers pixels.
+        size = (rois[:, 3:] - rois[:, 1:3]) * module.spatial_scale
+        bins = size / size.new_tensor([width, height])
+        samples = int(bins.ceil().clamp(min=1).prod(dim=1).sum())
+    return 4 * samples * height * width * output.shape[1]

@@ -1,0 +1,284 @@
+"""Tables, files and a picture of what a model's layers cost, and firing rates read from a file."""
+
+import csv
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from rich.console import Console
+from rich.table import Table
+
+from mmspike.errors import UserError
+
+from .energy import ANALOG, PARTS, Energy, LayerTally
+from .spike_pictures import new_figure, part_colors, save
+
+NAMES = ('stage', 'block', 'operator')
+
+
+def describe(energy: Energy, tally: LayerTally) -> dict:
+    """Collect the figures of one layer.
+
+    Args:
+        energy: What was counted.
+        tally: One of its layers.
+
+    Returns:
+        Its names; ``values`` (what its weights saw); ``rates`` at each time step and their
+        ``average``, None for analog values; ``flops`` of one image and time step, a
+        multiply-accumulate being one as in the paper; ``operation`` (AC or MAC) and how many
+        ``operations`` one image takes; and ``energy``, in mJ.
+    """
+    stage, block, operator = tally.layer.key
+    rates = tally.rates
+    analog = tally.values == ANALOG
+    operations = float((tally.macs if analog else tally.additions).sum()) / energy.images
+    return dict(
+        stage=stage,
+        block=block,
+        operator=operator,
+        values=tally.values,
+        rates=None if rates is None else rates.tolist(),
+        average=None if rates is None else float(rates.mean()),
+        flops=float(tally.macs.mean()) / energy.images,
+        operation='MAC' if analog else 'AC',
+        operations=operations,
+        energy=energy.millijoule(tally),
+    )
+
+
+def summarize(energy: Energy) -> dict:
+    """Collect the totals of a model, all of one image.
+
+    Args:
+        energy: What was counted.
+
+    Returns:
+        ``parts``: additions, multiply-accumulates and mJ of backbone, neck and head, and the mJ of
+        their ANN twin; ``total``, with a still image encoded once; ``total_every_step``, encoded at
+        every time step as the paper counts; ``twin``; and ``ratio``, twin to total.
+    """
+    parts = {}
+    for part in PARTS:
+        additions, macs = energy.operations(part)
+        parts[part] = dict(
+            additions=additions, macs=macs, energy=energy.total(part), twin=energy.twin(part)
+        )
+    total, twin = energy.total(), energy.twin()
+    return dict(
+        images=energy.images,
+        time_steps=energy.time_steps,
+        e_mac=energy.e_mac,
+        e_ac=energy.e_ac,
+        parts=parts,
+        total=total,
+        total_every_step=energy.total(every_step=True),
+        twin=twin,
+        ratio=twin / total if total else None,
+    )
+
+
+def sentences(energy: Energy) -> list[str]:
+    """Say the totals in words, a line each."""
+    found = summarize(energy)
+    lines = [
+        f'{part}: {of["energy"]:.3g} mJ ({of["additions"] / 1e6:.4g} M AC, '
+        f'{of["macs"] / 1e6:.4g} M MAC); ANN twin {of["twin"]:.3g} mJ'
+        for part, of in found['parts'].items()
+        if of['twin']
+    ]
+    lines.append(f'total, a still image encoded once: {found["total"]:.4g} mJ')
+    lines.append(
+        f'total, encoded at every time step as the paper counts: {found["total_every_step"]:.4g} mJ'
+    )
+    ratio = f', {found["ratio"]:.3g} times as much' if found['ratio'] else ''
+    lines.append(f'ANN twin, all multiplications, one step: {found["twin"]:.4g} mJ{ratio}')
+    return lines
+
+
+def _cells(row: dict) -> list[str]:
+    """Format one layer for a table."""
+    rates = ['-'] if row['rates'] is None else [f'{rate:.4f}' for rate in row['rates']]
+    average = '-' if row['average'] is None else f'{row["average"]:.4f}'
+    return [
+        *(row[name] for name in NAMES),
+        ' '.join(rates),
+        average,
+        f'{row["flops"] / 1e6:.4g}',
+        f'{row["operations"] / 1e6:.4g} {row["operation"]}',
+        f'{row["energy"]:.4g}',
+    ]
+
+
+HEADINGS = (
+    'stage',
+    'block',
+    'operator',
+    'firing rate, t = 1 .. T',
+    'average',
+    'MFLOPs a step',
+    'M operations an image',
+    'mJ an image',
+)
+
+
+def show(energy: Energy, console: Console | None = None) -> None:
+    """Print the table and the totals to the terminal."""
+    console = console or Console()
+    if not console.is_terminal:
+        console = Console(width=120)
+    table = Table(*HEADINGS[:3], *HEADINGS[4:], title='Energy by layer')
+    for column in table.columns[3:]:
+        column.justify = 'right'
+    for tally in energy.tallies:
+        cells = _cells(describe(energy, tally))
+        table.add_row(*cells[:3], *cells[4:])
+    console.print(table)
+    for line in [*sentences(energy), *_others(energy)]:
+        console.print(line, highlight=False)
+
+
+def _others(energy: Energy) -> list[str]:
+    """List what else is done on analog values, and the layers that never ran."""
+    lines = []
+    for kind in dict.fromkeys(kind for kind, _ in energy.analog):
+        count = sum(n for (k, _), n in energy.analog.items() if k == kind) / energy.images
+        lines.append(f'analog besides, without a weight: {count / 1e6:.4g} M {kind} an image')
+    if energy.not_run:
+        lines.append(f'never run: {", ".join(energy.not_run)}')
+    return lines
+
+
+def write_report(energy: Energy, folder: Path) -> None:
+    """Write ``energy.csv``, ``energy.md``, ``energy.json`` and ``energy.png``.
+
+    Args:
+        energy: What was counted.
+        folder: Where to write, there already.
+    """
+    rows = [describe(energy, tally) for tally in energy.tallies]
+    analog = [
+        dict(operation=kind, module=name, number=count / energy.images)
+        for (kind, name), count in energy.analog.items()
+    ]
+    everything = dict(**summarize(energy), layers=rows, analog=analog, not_run=energy.not_run)
+    (folder / 'energy.json').write_text(json.dumps(everything, indent=1))
+    _write_csv(rows, energy.time_steps, folder / 'energy.csv')
+    lines = ['# Energy', '', *(f'- {line}' for line in [*sentences(energy), *_others(energy)]), '']
+    lines += [f'| {" | ".join(HEADINGS)} |', '| --- ' * len(HEADINGS) + '|']
+    lines += [f'| {" | ".join(_cells(row))} |' for row in rows]
+    (folder / 'energy.md').write_text('\n'.join(lines) + '\n')
+    save(draw(rows), folder / 'energy.png')
+
+
+def _write_csv(rows: Sequence[dict], time_steps: int, path: Path) -> None:
+    figures = ('values', 'flops', 'operation', 'operations', 'energy')
+    with open(path, 'w', newline='') as file:
+        writer = csv.writer(file)
+        steps = [f't{t + 1}' for t in range(time_steps)]
+        writer.writerow([*NAMES, *steps, 'average', *figures])
+        for row in rows:
+            rates = (row['rates'] or []) + [''] * time_steps
+            average = '' if row['average'] is None else row['average']
+            names = [row[name] for name in NAMES]
+            writer.writerow([*names, *rates[:time_steps], average, *(row[f] for f in figures)])
+
+
+def read_rates(path: str | Path) -> dict[tuple[str, str, str], list[float]]:
+    """Read firing rates from a CSV with the columns that `write_report` writes.
+
+    Needed are ``stage``, ``block``, ``operator``, and either ``t1``, ``t2``, ... or ``average``;
+    rows without a rate are passed over.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The rates of each layer, by its names.
+
+    Raises:
+        UserError: If the file cannot be read, or a rate is no number from 0 to 1.
+    """
+    try:
+        with open(path, newline='', encoding='utf-8-sig') as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(
+            f"Rates '{path}' cannot be read ({error}); give a CSV with the columns "
+            f'{", ".join(NAMES)} and average.'
+        ) from error
+    missing = [name for name in NAMES if not rows or name not in rows[0]]
+    if missing:
+        raise UserError(
+            f"Rates '{path}' have no column {missing[0]}; give a CSV with the columns "
+            f'{", ".join(NAMES)}, and t1, t2, ... or average.'
+        )
+    rates = {}
+    for number, row in enumerate(rows, 2):
+        steps = [row[key] for key in row if key and key[0] == 't' and key[1:].isdigit()]
+        texts = [text for text in steps if text] or [row.get('average') or '']
+        if texts == ['']:
+            continue
+        rates[tuple((row[name] or '').strip() for name in NAMES)] = [
+            _rate(text, path, number) for text in texts
+        ]
+    return rates
+
+
+def _rate(text: str, path: str | Path, number: int) -> float:
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = -1.0
+    if not 0 <= rate <= 1:
+        raise UserError(
+            f"Rates '{path}' have {text!r} in line {number}, but a firing rate is a number from 0 "
+            'to 1; correct it.'
+        )
+    return rate
+
+
+def draw(rows: Sequence[dict]) -> Figure:
+    """Draw two bars for each layer: how often what it sees fires, and what it costs.
+
+    Args:
+        rows: What `describe` returned of each.
+
+    Returns:
+        A figure.
+    """
+    groups = [row['stage'].replace('Stage', 'stage') for row in rows]
+    colors = part_colors(groups)
+    paint = [colors[group] for group in groups]
+    figure = new_figure(11, 0.19 * len(rows) + 1.6)
+    left, right = figure.subplots(1, 2, sharey=True)
+    places = np.arange(len(rows))
+    rates = [row['average'] or 0.0 for row in rows]
+    costs = [row['energy'] for row in rows]
+    left.barh(places, rates, color=paint, height=0.75)
+    right.barh(places, costs, color=paint, height=0.75)
+    for axes, values in ((left, rates), (right, costs)):
+        top = max([*values, 1e-9]) * 1.2
+        for place, (value, row) in enumerate(zip(values, rows, strict=True)):
+            text = 'analog' if axes is left and row['average'] is None else f'{value:.3g}'
+            axes.text(value + top / 100, place, text, va='center', fontsize=7)
+        axes.set(xlim=(0, top), ylim=(len(rows) - 0.4, -0.6))
+        axes.spines[['top', 'right']].set_visible(False)
+    labels = [
+        f'{row["stage"].removeprefix("Stage ")}  {row["block"]}  {row["operator"]}'
+        if row['block']
+        else row['operator']
+        for row in rows
+    ]
+    left.set_yticks(places, labels, fontsize=7)
+    left.set_xlabel('firing rate of what the weights see')
+    right.set_xlabel('energy in mJ an image')
+    figure.suptitle('What each layer sees and costs', fontsize=11)
+    patches = [Patch(color=color, label=group) for group, color in colors.items()]
+    right.legend(
+        handles=patches, fontsize=8, loc='upper left', bbox_to_anchor=(1, 1), frameon=False
+    )
+    return figure

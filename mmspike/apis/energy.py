@@ -1,0 +1,149 @@
+"""What tools/energy.py does: real images through a model, and what they cost."""
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterable, Iterator, Sequence
+from importlib import import_module
+from itertools import islice
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+from mmengine.model import revert_sync_batchnorm
+from mmengine.registry import MODELS, DefaultScope
+from mmengine.runner import Runner
+from rich.progress import track
+from torch import nn
+
+from mmspike.analysis.energy import E_AC, E_MAC, Energy, EnergyMeter, use_rates
+from mmspike.analysis.energy_report import read_rates, show, write_report
+from mmspike.compat import make_torchvision_importable
+from mmspike.engine.checkpoint import allow_mmengine_types, check_fits, load_checkpoint_file
+from mmspike.engine.checks import build_dataset, check_classes, check_data
+from mmspike.engine.config import config_parser, load_config
+from mmspike.engine.cpu import use_cpu_well
+from mmspike.errors import UserError
+
+from .hosts import Host, check_device, check_scope
+from .inputs import find_images, make_folder
+
+SAMPLES = dict(
+    mmdet=('mmdet.structures', 'DetDataSample'),
+    mmseg=('mmseg.structures', 'SegDataSample'),
+    mmpretrain=('mmpretrain.structures', 'DataSample'),
+)
+
+
+def energy(argv: Sequence[str] | None = None) -> Energy:
+    """Estimate the energy of a model, as a command line says.
+
+    Args:
+        argv: The arguments; those of the process by default.
+
+    Returns:
+        What was counted.
+
+    Raises:
+        UserError: If the command, the config, the checkpoint, an image or a table of rates is not
+            usable, or the model does not spike.
+    """
+    args = _parser().parse_args(argv)
+    make_torchvision_importable()
+    rates = read_rates(args.rates) if args.rates else None
+    if args.num_images < 1:
+        raise UserError(f'--num-images is {args.num_images}, but at least 1 image is needed.')
+    counted = measure(args)
+    if rates:
+        use_rates(counted, rates)
+    out_dir = Path(args.out_dir or Path('work_dirs', Path(args.config).stem, 'energy'))
+    make_folder(out_dir)
+    write_report(counted, out_dir)
+    show(counted)
+    if not (args.checkpoint or rates):
+        print('no checkpoint was given: these are the rates of a network that has learnt nothing')
+    print(f"energy.csv, energy.md, energy.json and energy.png are in '{out_dir}'")
+    return counted
+
+
+def _parser() -> ArgumentParser:
+    parser = config_parser('Estimate the energy of a spiking model, layer by layer')
+    parser.add_argument('checkpoint', nargs='?', help='checkpoint file; without it, as initialized')
+    parser.add_argument('--images', help="an image or a folder; default: the config's test images")
+    parser.add_argument('--num-images', type=int, default=8, help='how many to run (default: 8)')
+    parser.add_argument(
+        '--size', type=int, help='run one blank square image of this many pixels instead'
+    )
+    parser.add_argument('--rates', help='CSV of firing rates to use instead of the measured ones')
+    parser.add_argument('--e-mac', type=float, default=E_MAC, help='pJ of a MAC (default: 4.6)')
+    parser.add_argument('--e-ac', type=float, default=E_AC, help='pJ of an addition (default: 0.9)')
+    parser.add_argument('--out-dir', help='folder to write to')
+    parser.add_argument('--device', help='cpu, cuda:0, ...; by default a GPU if there is one')
+    return parser
+
+
+def measure(args: Namespace) -> Energy:
+    """Run the images that the arguments name, and count.
+
+    Args:
+        args: Those of the command.
+    """
+    config = load_config(args.config, args.cfg_options)
+    scope = check_scope(config)
+    if args.rates and not (args.images or args.size):
+        args.size = _own_size(config)
+    if args.images:
+        paths = find_images(args.images)[: args.num_images]
+        args.num_images = len(paths)
+        host = Host(config, args.checkpoint, args.device)
+        return _run(host.model, lambda path: host.predict(host.read(path)), paths, args)
+    device = check_device(args.device)
+    if device.startswith('cpu'):
+        use_cpu_well()
+    with DefaultScope.overwrite_default_scope(scope):
+        model = revert_sync_batchnorm(MODELS.build(config.model)).to(device).eval()
+        if args.checkpoint:
+            check_fits(model, load_checkpoint_file(args.checkpoint), args.checkpoint)
+        EnergyMeter(model)  # Refuses what does not spike before any data is looked for.
+        batches = [_blank(scope, args.size)] if args.size else _batches(config, model)
+        return _run(model, model.test_step, islice(batches, args.num_images), args)
+
+
+def _own_size(config: Config) -> int:
+    """Return 224, at which classifiers are compared, for the rates of a table.
+
+    Raises:
+        UserError: If the config is of no classifier.
+    """
+    if config.default_scope != 'mmpretrain':
+        raise UserError('--rates needs --size, the pixels of a square image, or --images; add one.')
+    return 224
+
+
+def _run(model: nn.Module, run, inputs: Iterable, args: Namespace) -> Energy:
+    total = 1 if args.size else args.num_images
+    with torch.no_grad(), EnergyMeter(model) as meter:
+        for item in track(inputs, 'Energy', total=total):
+            run(item)
+    return meter.energy(args.e_mac, args.e_ac)
+
+
+def _batches(config: Config, model: nn.Module) -> Iterator[dict]:
+    """Load the images of the config's test dataloader one by one."""
+    allow_mmengine_types()
+    check_data(config, ['test'])
+    settings = config.test_dataloader.copy()
+    settings.update(batch_size=1, num_workers=0, persistent_workers=False)
+    loader = Runner.build_dataloader(settings)
+    check_classes(model, build_dataset(lambda: loader, settings))
+    yield from loader
+
+
+def _blank(scope: str, size: int) -> dict:
+    """Make a batch of one grey image of `size` x `size` pixels."""
+    if size < 1:
+        raise UserError(f'--size is {size}, but an image has at least 1 pixel.')
+    module, name = SAMPLES[scope]
+    shape = (size, size)
+    meta = dict(img_shape=shape, ori_shape=shape, pad_shape=shape, scale_factor=(1.0, 1.0))
+    sample = getattr(import_module(module), name)(metainfo=meta)
+    image = torch.full((3, size, size), 127, dtype=torch.uint8)
+    return dict(inputs=[image], data_samples=[sample])

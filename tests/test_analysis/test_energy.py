@@ -1,0 +1,295 @@
+"""Energy against the paper's formula written out, another counter, and bad tables."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from lively import enliven
+from mmengine.registry import MODELS, DefaultScope
+from torch.utils.flop_counter import FlopCounterMode
+
+from mmspike.analysis import FiringRateRecorder
+from mmspike.analysis.energy import ANALOG, INTEGERS, EnergyMeter, use_rates
+from mmspike.apis.energy import energy
+from mmspike.engine import load_config
+from mmspike.errors import UserError
+from mmspike.models.backbones import MetaSpikeFormer
+
+T, B = 2, 2
+TINY = dict(dims=(4, 8, 16, 16, 24), depths=(1, 1, 1, 2, 1), heads=4)
+ROOT = Path(__file__).parents[2]
+CLASSIFIER = ROOT / 'configs' / 'metaspike-31m_t4_in1k.py'
+
+
+def measured(model, x):
+    with torch.no_grad(), EnergyMeter(model) as meter:
+        model(x)
+    return meter.energy()
+
+
+def tiny(**options):
+    torch.manual_seed(0)
+    return enliven(MetaSpikeFormer(TINY, time_steps=T, **options)).eval()
+
+
+def made_up(number):
+    """A firing rate that no formula of the model can hit by chance."""
+    return ((number * 37) % 61) / 100 + 0.01
+
+
+def paper_millijoule(dims, depths, heads, size, steps, rates, sep_conv=True):
+    """The paper's estimate, written out: `rates` gives a layer's rate by its names.
+
+    Returns:
+        The energy of the first convolution in one step, and that of all other layers.
+    """
+    e_mac, e_ac = 4.6e-9, 0.9e-9
+    sides = [size // stride for stride in (2, 4, 8, 16, 16)]
+    first = 7 * 7 * 3 * dims[0] * sides[0] ** 2 * e_mac
+    others = 0.0
+    for i, name in enumerate(['Stage 1a', 'Stage 1b', 'Stage 2', 'Stage 3', 'Stage 4']):
+        c, n = dims[i], sides[i] ** 2
+
+        def add(block, operator, flops, name=name):
+            nonlocal others
+            others += flops * steps * rates[name, block, operator] * e_ac
+
+        if i > 0:
+            add('Downsampling', 'Conv', 9 * dims[i - 1] * c * n)
+        for j in range(depths[i]):
+            block = f'Block {j + 1}'
+            if i < 3:
+                if sep_conv:
+                    add(block, 'SepConv PWConv1', c * 2 * c * n)
+                    add(block, 'SepConv DWConv&PWConv2', 49 * 2 * c * c * n)
+                add(block, 'ChannelConv Conv1', 9 * c * 4 * c * n)
+                add(block, 'ChannelConv Conv2', 9 * 4 * c * c * n)
+            else:
+                add(block, 'SDSA RepConv-1/2/3', 3 * 9 * c * c * n)
+                for operand in 'QKV':  # T * R * N * D^2 / heads, R the sum of three rates.
+                    add(block, f'SDSA {operand}', n * c * c / heads)
+                add(block, 'SDSA RepConv-4', 9 * c * c * n)
+                add(block, 'ChannelMLP Linear1', 4 * c * c * n)
+                add(block, 'ChannelMLP Linear2', 4 * c * c * n)
+    return first, others
+
+
+def test_the_paper_s_estimate_of_the_31m_with_given_rates():
+    model = MetaSpikeFormer('31m', time_steps=4).eval()
+    found = measured(model, torch.zeros(1, 3, 224, 224))
+    rates = {
+        tally.layer.key: made_up(i)
+        for i, tally in enumerate(found.tallies)
+        if tally.values != ANALOG
+    }
+    use_rates(found, {key: [rate] for key, rate in rates.items()})
+    size = ((48, 96, 192, 384, 480), (1, 1, 2, 6, 2), 8, 224, 4)
+    first, others = paper_millijoule(*size, rates)
+    assert found.total() == pytest.approx(first + others, rel=1e-12)
+    assert found.total(every_step=True) == pytest.approx(4 * first + others, rel=1e-12)
+    # The paper counts the first convolution four times: 32.9 mJ and not 31.7 mJ.
+    assert 3 * first == pytest.approx(32.9 - 31.7, abs=0.1)
+    without = MetaSpikeFormer('31m', 4, variant=dict(token_mixer=None)).eval()
+    less = measured(without, torch.zeros(1, 3, 224, 224))
+    use_rates(less, {t.layer.key: [rates[t.layer.key]] for t in less.tallies if t.values != ANALOG})
+    _, others = paper_millijoule(*size, rates, sep_conv=False)
+    assert less.total() == pytest.approx(first + others, rel=1e-12)
+
+
+@pytest.mark.parametrize('variant', [None, dict(qkv='linear', proj='linear'), dict(conv_stages=0)])
+def test_operations_agree_with_torch_s_counter(variant):
+    """Layer by layer as they are, unmerged, which is how the ANN twin runs them."""
+    model = MetaSpikeFormer(TINY, variant=variant).eval()
+    x = torch.zeros(1, 3, 48, 64)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model(x)
+    found = measured(model, x)
+    assert sum(tally.twin for tally in found.tallies) == counter.get_total_flops() / 2
+    counts = {name: sum(flops.values()) / 2 for name, flops in counter.get_flop_counts().items()}
+    compared = 0
+    for tally in found.tallies:
+        own = counts.get(f'MetaSpikeFormer.{tally.layer.name}')
+        if own and tally.layer.operator.startswith(('Channel', 'Conv', 'SepConv PW')):
+            assert float(tally.macs.sum()) == own
+            compared += 1
+    assert compared >= 9
+
+
+def test_rates_are_those_of_the_neurons():
+    model, x = tiny(), torch.randn(B, 3, 32, 32)
+    with torch.no_grad(), FiringRateRecorder(model) as recorder:
+        model(x)
+    found = {tally.layer.name: tally for tally in measured(model, x).tallies}
+    for layer, neuron in (
+        ('downsamplings.2.conv', 'downsamplings.2.conv.neuron'),
+        ('stages.0.0.token_mixer.depthwise', 'stages.0.0.token_mixer.depthwise.neuron'),
+        ('stages.3.0.token_mixer.query_conv', 'stages.3.0.token_mixer.neuron'),
+        ('stages.3.1.token_mixer.key_neuron', 'stages.3.1.token_mixer.key_neuron'),
+        ('stages.4.0.token_mixer.proj', 'stages.4.0.token_mixer.attention_neuron'),
+    ):
+        rates = recorder.rates[neuron].double()
+        torch.testing.assert_close(found[layer].rates, rates, rtol=1e-6, atol=1e-7)
+        assert 0 < rates.min()
+    assert len(found) == len(measured(model, x).tallies)
+
+
+def test_an_image_costs_the_same_in_any_batch_and_a_sequence_encodes_every_frame():
+    model = tiny()
+    x = torch.randn(B, 3, 32, 32)
+    one, other = (measured(model, x[i : i + 1]).total() for i in range(B))
+    both = measured(model, x)
+    assert both.total() == pytest.approx((one + other) / 2)
+    sequence = measured(model, x.unsqueeze(1).expand(-1, T, -1, -1, -1))
+    assert sequence.total() == pytest.approx(both.total(every_step=True))
+    assert sequence.total() == sequence.total(every_step=True)
+
+
+def test_sew_is_driven_by_integers_and_the_mean_leaves_an_ann_behind():
+    found = measured(tiny(variant=dict(shortcut='sew')), torch.randn(B, 3, 64, 64))
+    assert {t.layer.operator for t in found.tallies if t.values == INTEGERS} >= {'ChannelConv Conv1'}
+    assert [t.layer.name for t in found.tallies if t.values == ANALOG] == ['downsamplings.0.conv']
+
+
+def test_additions_of_shortcuts_are_listed():
+    found = measured(tiny(), torch.randn(B, 3, 32, 32))
+    sizes = {i: T * B * c * n for i, c, n in ((0, 4, 256), (3, 16, 4), (4, 24, 4))}
+    for i, count in sizes.items():
+        assert found.analog['addition of maps', f'stages.{i}.0'] == 2 * count
+
+
+def test_a_detector_counts_the_rois_that_it_had():
+    pytest.importorskip('mmdet', reason='detectors are models of mmdet')
+    config = load_config(ROOT / 'configs' / 'mask_rcnn_metaspike-tiny_t1_shapes.py')
+    config.model.backbone.update(arch=dict(TINY), time_steps=T)
+    config.model.neck.in_channels = list(TINY['dims'][1:])
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        from mmdet.structures import DetDataSample
+
+        model = enliven(MODELS.build(config.model)).eval()
+        meta = dict(img_shape=(64, 64), ori_shape=(64, 64), scale_factor=(1.0, 1.0))
+        batch = dict(
+            inputs=[torch.randint(0, 255, (3, 64, 64), dtype=torch.uint8) for _ in range(B)],
+            data_samples=[DetDataSample(metainfo=meta) for _ in range(B)],
+        )
+        rois = []
+        model.roi_head.bbox_head.register_forward_pre_hook(lambda _, x: rois.append(len(x[0])))
+        with torch.no_grad(), EnergyMeter(model) as meter:
+            model.test_step(batch)
+    found = meter.energy()
+    (tally,) = [t for t in found.tallies if t.layer.name == 'roi_head.bbox_head.shared_fcs.0']
+    layer = model.roi_head.bbox_head.shared_fcs[0]
+    assert rois[0] > B
+    assert float(tally.macs.sum()) == rois[0] * layer.in_features * layer.out_features
+    assert tally.layer.part == 'head'
+    kinds = {kind for kind, _ in found.analog}
+    assert {'RoIAlign (MAC)', 'addition of maps', 'pooling (comparisons or additions)'} <= kinds
+
+
+def run(tmp_path, *options, config=CLASSIFIER):
+    return energy([str(config), *options, '--out-dir', str(tmp_path / 'out')])
+
+
+def tiny_config(tmp_path, *lines):
+    file = tmp_path / 'tiny.py'
+    arch = dict(TINY, _delete_=True)
+    text = f"_base_ = ['{CLASSIFIER}']\nmodel = dict(backbone=dict(arch={arch!r}), head=dict("
+    file.write_text('\n'.join([text + 'in_channels=24))', *lines]))
+    return file
+
+
+@pytest.fixture
+def written(tmp_path):
+    pytest.importorskip('mmpretrain', reason='a config of mmpretrain')
+    config = tiny_config(tmp_path)
+    run(tmp_path, '--size', '32', config=config)
+    return config, tmp_path / 'out' / 'energy.csv'
+
+
+def test_the_files_agree_and_a_table_of_rates_comes_round(written, tmp_path):
+    config, table = written
+    with open(table) as file:
+        rows = list(csv.DictReader(file))
+    for i, row in enumerate(rows):
+        if row['operation'] == 'AC':
+            row.update({f't{t + 1}': made_up(i + t) for t in range(4)}, average='')
+    rates = tmp_path / 'rates.csv'
+    with open(rates, 'w', newline='') as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    found = run(tmp_path, '--rates', str(rates), '--size', '32', config=config)
+    expected = sum(
+        float(row['energy'])
+        if row['operation'] == 'MAC'
+        else float(row['flops']) * sum(float(row[f't{t + 1}']) for t in range(4)) * 0.9e-9
+        for row in rows
+    )
+    assert found.total() == pytest.approx(expected)
+    told = json.loads((tmp_path / 'out' / 'energy.json').read_text())
+    assert told['total'] == pytest.approx(expected)
+    assert sum(layer['energy'] for layer in told['layers']) == pytest.approx(expected)
+    markdown = (tmp_path / 'out' / 'energy.md').read_text()
+    assert f'{found.total(every_step=True):.4g} mJ' in markdown
+    assert 'Stage 3 | Block 1 | SDSA RepConv-1/2/3' in markdown
+    assert (tmp_path / 'out' / 'energy.png').stat().st_size > 10_000
+    cheaper = run(tmp_path, '--rates', str(rates), '--size', '32', '--e-ac', '0.45', config=config)
+    macs = told['parts']['backbone']['macs'] * 4.6e-9
+    assert cheaper.total() - macs == pytest.approx((found.total() - macs) / 2)
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (lambda rows: rows.pop(3), r"the rates lack 'Stage \w+ / Block 1 / .*'; add a row"),
+        (
+            lambda rows: rows[3].update(operator='Conv9'),
+            "name 'Stage .* / Conv9', which is no layer of the model",
+        ),
+        (lambda rows: rows[3].update(t2='1.2'), "have '1.2' in line 5, but a firing rate is a"),
+        (lambda rows: rows[3].update(t2='x'), "have 'x' in line 5, but a firing rate is a number"),
+        (lambda rows: rows[3].update(t4=''), 'gives? .* 3 values, but it has 4 time steps'),
+        (lambda rows: [row.pop('operator') for row in rows], 'have no column operator'),
+    ],
+)
+def test_bad_tables(written, tmp_path, change, message):
+    config, table = written
+    with open(table) as file:
+        rows = list(csv.DictReader(file))
+    change(rows)
+    with open(table, 'w', newline='') as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    with pytest.raises(UserError, match=message):
+        run(tmp_path, '--rates', str(table), '--size', '32', config=config)
+
+
+def test_bad_input(tmp_path):
+    pytest.importorskip('mmpretrain', reason='a config of mmpretrain')
+    config = tiny_config(tmp_path)
+    with pytest.raises(UserError, match='--num-images is 0, but at least 1'):
+        run(tmp_path, '--num-images', '0', config=config)
+    with pytest.raises(UserError, match='e_mac=0.0 and e_ac=0.9 must be picojoule above 0'):
+        run(tmp_path, '--size', '32', '--e-mac', '0', config=config)
+    (tmp_path / 'empty').mkdir()
+    with pytest.raises(UserError, match='holds no image'):
+        run(tmp_path, '--images', str(tmp_path / 'empty'), config=config)
+    with pytest.raises(UserError, match="Rates 'none.csv' cannot be read"):
+        run(tmp_path, '--rates', 'none.csv', config=config)
+    torch.save({'state_dict': {'backbone.x': torch.ones(1)}}, tmp_path / 'other.pth')
+    with pytest.raises(UserError, match='other.pth.* is of another model'):
+        run(tmp_path, str(tmp_path / 'other.pth'), '--size', '32', config=config)
+    with pytest.raises(UserError, match='is a ReLU, which does not spike'):
+        options = ['--size', '32', '--cfg-options', 'model.backbone.neuron.type=ReLU']
+        run(tmp_path, *options, config=config)
+    with pytest.raises(UserError, match="Data folder '.*' is not there"):
+        run(tmp_path, '--cfg-options', 'data_root=/nowhere', config=config)
+
+
+def test_a_model_without_a_spiking_backbone(tmp_path):
+    pytest.importorskip('mmseg', reason='a config of mmseg')
+    config = ROOT / 'configs' / 'semantic_fpn_resnet18_camvid.py'
+    with pytest.raises(UserError, match='EncoderDecoder has no spiking neuron'):
+        run(tmp_path, '--size', '64', config=config)
