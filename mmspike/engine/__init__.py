@@ -2,8 +2,15 @@
 
 from mmspike.errors import UserError
 
-from .checkpoint import load_checkpoint_file
+from .checkpoint import allow_mmengine_types, load_checkpoint_file
 from .config import load_config
-from .hooks import CheckFiniteLossHook
+from .hooks import CheckFiniteLossHook, FiringRateHook
 
-__all__ = ['CheckFiniteLossHook', 'UserError', 'load_checkpoint_file', 'load_config']
+__all__ = [
+    'CheckFiniteLossHook',
+    'FiringRateHook',
+    'UserError',
+    'allow_mmengine_types',
+    'load_checkpoint_file',
+    'load_config',
+]

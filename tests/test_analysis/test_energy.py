@@ -148,7 +148,9 @@ def test_an_image_costs_the_same_in_any_batch_and_a_sequence_encodes_every_frame
 
 def test_sew_is_driven_by_integers_and_the_mean_leaves_an_ann_behind():
     found = measured(tiny(variant=dict(shortcut='sew')), torch.randn(B, 3, 64, 64))
-    assert {t.layer.operator for t in found.tallies if t.values == INTEGERS} >= {'ChannelConv Conv1'}
+    assert {t.layer.operator for t in found.tallies if t.values == INTEGERS} >= {
+        'ChannelConv Conv1'
+    }
     assert [t.layer.name for t in found.tallies if t.values == ANALOG] == ['downsamplings.0.conv']
 
 
