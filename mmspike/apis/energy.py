@@ -2,14 +2,12 @@
 
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterable, Iterator, Sequence
-from importlib import import_module
 from itertools import islice
 from pathlib import Path
 
 import torch
 from mmengine.config import Config
-from mmengine.model import revert_sync_batchnorm
-from mmengine.registry import MODELS, DefaultScope
+from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from rich.progress import track
 from torch import nn
@@ -17,20 +15,14 @@ from torch import nn
 from mmspike.analysis.energy import E_AC, E_MAC, Energy, EnergyMeter, use_rates
 from mmspike.analysis.energy_report import read_rates, show, write_report
 from mmspike.compat import make_torchvision_importable
-from mmspike.engine.checkpoint import allow_mmengine_types, check_fits, load_checkpoint_file
+from mmspike.engine.checkpoint import allow_mmengine_types
 from mmspike.engine.checks import build_dataset, check_classes, check_data
 from mmspike.engine.config import config_parser, load_config
-from mmspike.engine.cpu import use_cpu_well
 from mmspike.errors import UserError
 
-from .hosts import Host, check_device, check_scope
+from .hosts import Host, check_scope
 from .inputs import find_images, make_folder
-
-SAMPLES = dict(
-    mmdet=('mmdet.structures', 'DetDataSample'),
-    mmseg=('mmseg.structures', 'SegDataSample'),
-    mmpretrain=('mmpretrain.structures', 'DataSample'),
-)
+from .models import build_model, noise_batch
 
 
 def energy(argv: Sequence[str] | None = None) -> Energy:
@@ -69,9 +61,7 @@ def _parser() -> ArgumentParser:
     parser.add_argument('checkpoint', nargs='?', help='checkpoint file; without it, as initialized')
     parser.add_argument('--images', help="an image or a folder; default: the config's test images")
     parser.add_argument('--num-images', type=int, default=8, help='how many to run (default: 8)')
-    parser.add_argument(
-        '--size', type=int, help='run one blank square image of this many pixels instead'
-    )
+    parser.add_argument('--size', type=int, help='run noise, a square of this many pixels, instead')
     parser.add_argument('--rates', help='CSV of firing rates to use instead of the measured ones')
     parser.add_argument('--e-mac', type=float, default=E_MAC, help='pJ of a MAC (default: 4.6)')
     parser.add_argument('--e-ac', type=float, default=E_AC, help='pJ of an addition (default: 0.9)')
@@ -95,15 +85,11 @@ def measure(args: Namespace) -> Energy:
         args.num_images = len(paths)
         host = Host(config, args.checkpoint, args.device)
         return _run(host.model, lambda path: host.predict(host.read(path)), paths, args)
-    device = check_device(args.device)
-    if device.startswith('cpu'):
-        use_cpu_well()
+    model = build_model(config, scope, args.checkpoint, args.device)
+    EnergyMeter(model)  # Refuses what does not spike before any data is looked for.
     with DefaultScope.overwrite_default_scope(scope):
-        model = revert_sync_batchnorm(MODELS.build(config.model)).to(device).eval()
-        if args.checkpoint:
-            check_fits(model, load_checkpoint_file(args.checkpoint), args.checkpoint)
-        EnergyMeter(model)  # Refuses what does not spike before any data is looked for.
-        batches = [_blank(scope, args.size)] if args.size else _batches(config, model)
+        sized = args.size is not None
+        batches = [noise_batch(config, scope, args.size)] if sized else _batches(config, model)
         return _run(model, model.test_step, islice(batches, args.num_images), args)
 
 
@@ -119,7 +105,7 @@ def _own_size(config: Config) -> int:
 
 
 def _run(model: nn.Module, run, inputs: Iterable, args: Namespace) -> Energy:
-    total = 1 if args.size else args.num_images
+    total = args.num_images if args.size is None else 1
     with torch.no_grad(), EnergyMeter(model) as meter:
         for item in track(inputs, 'Energy', total=total):
             run(item)
@@ -135,15 +121,3 @@ def _batches(config: Config, model: nn.Module) -> Iterator[dict]:
     loader = Runner.build_dataloader(settings)
     check_classes(model, build_dataset(lambda: loader, settings))
     yield from loader
-
-
-def _blank(scope: str, size: int) -> dict:
-    """Make a batch of one grey image of `size` x `size` pixels."""
-    if size < 1:
-        raise UserError(f'--size is {size}, but an image has at least 1 pixel.')
-    module, name = SAMPLES[scope]
-    shape = (size, size)
-    meta = dict(img_shape=shape, ori_shape=shape, pad_shape=shape, scale_factor=(1.0, 1.0))
-    sample = getattr(import_module(module), name)(metainfo=meta)
-    image = torch.full((3, size, size), 127, dtype=torch.uint8)
-    return dict(inputs=[image], data_samples=[sample])

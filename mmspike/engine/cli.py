@@ -12,6 +12,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner, find_latest_checkpoint
 
 from mmspike.compat import make_torchvision_importable
+from mmspike.deploy import FORMS
 from mmspike.errors import UserError
 
 from .checkpoint import (
@@ -30,7 +31,7 @@ from .checks import build_dataset, check_classes, check_data
 from .config import config_parser, load_config
 from .cpu import use_cpu_well
 from .distributed import use_launcher
-from .evaluation import dump_predictions, name_output, show_predictions, use_tta
+from .evaluation import deploy, dump_predictions, name_output, show_predictions, use_tta
 
 FINITE_LOSS_HOOK = 'mmspike.CheckFiniteLossHook'
 
@@ -112,6 +113,8 @@ def test(argv: Sequence[str] | None = None) -> dict[str, float]:
     if checkpoint:
         check_fits(runner.model, checkpoint, args.checkpoint)
     _check_dataset(runner, 'test')
+    if args.deploy:
+        deploy(runner, args.deploy)
     if args.out:
         dump_predictions(runner, args.out)
     return runner.test()
@@ -158,6 +161,11 @@ def _test_parser() -> ArgumentParser:
     parser.add_argument('--show', action='store_true', help='show predictions in a window')
     parser.add_argument('--show-dir', help='folder for images with drawn predictions')
     parser.add_argument('--wait-time', type=float, default=2, help='seconds per shown image')
+    parser.add_argument(
+        '--deploy',
+        choices=FORMS,
+        help='test the merged model: spike as a chip runs it, fast as a CPU or GPU does',
+    )
     parser.add_argument('--tta', action='store_true', help='test-time augmentation')
     return parser
 

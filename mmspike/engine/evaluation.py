@@ -4,8 +4,10 @@ from argparse import Namespace
 from copy import deepcopy
 
 from mmengine.config import Config
+from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import Runner
 
+from mmspike.deploy import reparameterize
 from mmspike.errors import UserError
 
 from .config import demand_pictures, test_dataset
@@ -107,6 +109,20 @@ def _flip_pipeline(pipeline: list, scope: str) -> list:
         behind = [[step] for step in before if 'Annotation' in str(step['type'])]
         before = [step for step in before if 'Annotation' not in str(step['type'])]
     return [*before, dict(type='TestTimeAug', transforms=[flips, *behind, [pack]])]
+
+
+def deploy(runner: Runner, form: str) -> None:
+    """Load the weights, and put the model into the form in which it runs.
+
+    Args:
+        runner: The runner about to test.
+        form: A form of `mmspike.deploy.reparameterize`.
+    """
+    runner.load_or_resume()
+    holder, name, model = runner, 'model', runner.model
+    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
+        holder, name, model = model, 'module', model.module
+    setattr(holder, name, reparameterize(model.eval(), form))
 
 
 def name_output(config: Config, out: str) -> None:

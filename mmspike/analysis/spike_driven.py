@@ -1,0 +1,183 @@
+"""What weights and matrix products really see while a model runs: spikes, or something else."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from .operations import WEIGHT_LAYERS
+from .spike_pictures import find_backbone
+
+SPIKES, INTEGERS, ANALOG, SILENT = 'spikes', 'integers', 'analog', 'silent'
+KINDS = (SILENT, SPIKES, INTEGERS, ANALOG)  # From the least to the most that was seen.
+LAYERS = {
+    torch.nn.functional.conv1d: 'convolution',
+    torch.nn.functional.conv2d: 'convolution',
+    torch.nn.functional.conv3d: 'convolution',
+    torch.nn.functional.conv_transpose2d: 'transposed convolution',
+    torch.nn.functional.linear: 'linear',
+}
+PRODUCTS = {
+    torch.matmul,
+    torch.mm,
+    torch.bmm,
+    torch.Tensor.matmul,
+    torch.Tensor.__matmul__,
+    torch.Tensor.__rmatmul__,
+    torch.Tensor.mm,
+    torch.Tensor.bmm,
+}
+
+
+@dataclass
+class Operand:
+    """What one operation saw over all calls.
+
+    Args:
+        name: The module in which it runs.
+        operation: A convolution, linear layer or matrix product.
+        kind: ``'spikes'`` (0 and 1 alone), ``'integers'`` (counts of spikes), ``'analog'``, or
+            ``'silent'`` (0 alone, which proves nothing). Of a product it is the better operand's.
+        rate: The mean of what it saw.
+        is_first: Whether it is the first convolution, which sees the image.
+    """
+
+    name: str
+    operation: str
+    kind: str
+    rate: float
+    is_first: bool = False
+
+    @property
+    def verdict(self) -> str:
+        """``'image'``, or the kind of what was seen."""
+        return 'image' if self.is_first else self.kind
+
+
+def kind_of(x: Tensor) -> str:
+    """Tell what the values of a tensor are."""
+    if not bool(x.any()):
+        return SILENT
+    if bool(((x == 0) | (x == 1)).all()):
+        return SPIKES
+    return INTEGERS if bool(((x == x.round()) & (x >= 0)).all()) else ANALOG
+
+
+class OperandRecorder(TorchFunctionMode):
+    """Look at the operands of every convolution, linear layer and matrix product of a model.
+
+    It sees torch's own functions, whoever calls them, so nothing passes by it: neither a layer that
+    nobody thought of nor a product inside a method. A context manager:
+
+        with OperandRecorder(model) as recorder:
+            model.test_step(batch)
+        recorder.operands
+
+    Args:
+        model: A model in evaluation mode, merged by `mmspike.deploy.reparameterize` so that what no
+            neuron separates is one layer.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self._records: dict[tuple[str, str], Operand] = {}
+        self._model = model
+        path, backbone = find_backbone(model)
+        first = next(n for n, m in backbone.named_modules() if isinstance(m, WEIGHT_LAYERS))
+        prefix = f'{path}.' if path else ''
+        self._first = prefix + first
+        last = max(getattr(backbone, 'out_indices', [len(backbone.stages)]))
+        self._unused = tuple(
+            f'{prefix}{kind}.{i}'
+            for kind in ('stages', 'downsamplings')
+            for i in range(last + 1, len(backbone.stages))
+        )
+        self._running: list[str] = []
+        self._handles: list = []
+
+    def __enter__(self) -> 'OperandRecorder':
+        for name, module in self._model.named_modules():
+            self._handles += [
+                module.register_forward_pre_hook(lambda *_, name=name: self._running.append(name)),
+                module.register_forward_hook(lambda *_: self._leave()),
+            ]
+        super().__enter__()
+        return self
+
+    def __exit__(self, *exception) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+        super().__exit__(*exception)
+
+    def _leave(self) -> None:
+        self._running.pop()
+
+    @property
+    def operands(self) -> list[Operand]:
+        """All operations in the order of their first call."""
+        return list(self._records.values())
+
+    @property
+    def not_run(self) -> list[str]:
+        """The weight layers that no forward reached, but for stages behind the last output."""
+        ran = {operand.name for operand in self.operands}
+        return [
+            name
+            for name, module in self._model.named_modules()
+            if isinstance(module, WEIGHT_LAYERS)
+            and name not in ran
+            and not name.startswith(self._unused)
+        ]
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if func in LAYERS:
+            self._record(LAYERS[func], [args[0] if args else kwargs['input']])
+        elif func in PRODUCTS:
+            self._record('matrix product', [x for x in (*args, *kwargs.values()) if _is_tensor(x)])
+        elif func is torch.einsum:
+            operands = args[1] if isinstance(args[1], (list, tuple)) else args[1:]
+            self._record('einsum', list(operands))
+        return func(*args, **kwargs)
+
+    @torch.no_grad()
+    def _record(self, operation: str, operands: Iterable[Tensor]) -> None:
+        # The better operand decides of a product: spikes address additions of the other.
+        seen = min(((KINDS.index(kind_of(x)), x) for x in operands), key=lambda pair: pair[0])
+        kind, x = KINDS[seen[0]], seen[1]
+        if not x.numel():  # A head that was given no RoIs.
+            return
+        name = self._running[-1] if self._running else ''
+        key = name, operation
+        rate = float(x.float().mean())
+        record = self._records.setdefault(
+            key, Operand(name, operation, kind, rate, name == self._first)
+        )
+        record.kind = max(record.kind, kind, key=KINDS.index)
+        record.rate = max(record.rate, rate)
+
+
+def _is_tensor(x: object) -> bool:
+    return isinstance(x, Tensor)
+
+
+def enliven(module: nn.Module) -> nn.Module:
+    """Give every batch norm statistics, scales and shifts that make the neurons behind it fire.
+
+    An untrained network in evaluation mode is silent, and silence passes any check.
+
+    Args:
+        module: A model, changed in place.
+    """
+    generator = torch.Generator().manual_seed(7)
+    for m in module.modules():
+        if isinstance(m, nn.modules.batchnorm._BatchNorm):
+            m.running_mean.normal_(0, 0.1, generator=generator)
+            m.running_var.uniform_(0.05, 0.3, generator=generator)
+            with torch.no_grad():
+                m.weight.uniform_(1.0, 3.0, generator=generator)
+                m.bias.normal_(0.8, 0.8, generator=generator)
+    return module

@@ -1,0 +1,82 @@
+"""Models and batches for the commands that look at a model: energy, and proof of spikes."""
+
+from importlib import import_module
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+from mmengine.model import revert_sync_batchnorm
+from mmengine.registry import MODELS, DefaultScope
+from torch import nn
+
+from mmspike.engine.checkpoint import check_fits, load_checkpoint_file
+from mmspike.engine.config import SEQUENCE_LOADERS, test_dataset
+from mmspike.engine.cpu import use_cpu_well
+from mmspike.errors import UserError
+
+from .hosts import check_device
+
+SAMPLES = dict(
+    mmdet=('mmdet.structures', 'DetDataSample'),
+    mmseg=('mmseg.structures', 'SegDataSample'),
+    mmpretrain=('mmpretrain.structures', 'DataSample'),
+)
+
+
+def build_model(
+    config: Config, scope: str, checkpoint: str | Path | None, device: str | None
+) -> nn.Module:
+    """Build the model of a config in evaluation mode.
+
+    Args:
+        config: The config.
+        scope: Its library.
+        checkpoint: A checkpoint file; None leaves the model as it is built.
+        device: Where to put it; None takes a GPU if there is one.
+
+    Raises:
+        UserError: If the checkpoint does not fit or the device is not there.
+    """
+    device = check_device(device)
+    if device.startswith('cpu'):
+        use_cpu_well()
+    with DefaultScope.overwrite_default_scope(scope):
+        model = revert_sync_batchnorm(MODELS.build(config.model))
+    if checkpoint:
+        check_fits(model, load_checkpoint_file(checkpoint), checkpoint)
+    return model.to(device).eval()
+
+
+def noise_batch(config: Config, scope: str, size: int, count: int = 1) -> dict:
+    """Make a batch of noise, of pictures or sequences as the config's model takes.
+
+    Args:
+        config: The config.
+        scope: Its library.
+        size: Height and width in pixels.
+        count: How many pictures or sequences.
+
+    Returns:
+        What ``model.test_step`` takes.
+
+    Raises:
+        UserError: If `size` is not positive.
+    """
+    if size < 1:
+        raise UserError(f'--size is {size}, but an image has at least 1 pixel.')
+    backbone = config.model.backbone
+    channels = backbone.get('in_channels', 3)
+    kinds = [str(t['type']).rpartition('.')[2] for t in test_dataset(config).get('pipeline') or []]
+    frames = [backbone.time_steps] if set(kinds) & set(SEQUENCE_LOADERS) else []
+    module, name = SAMPLES[scope]
+    kind = getattr(import_module(module), name)
+    shape = (size, size)
+    meta = dict(img_shape=shape, ori_shape=shape, pad_shape=shape, scale_factor=(1.0, 1.0))
+    generator = torch.Generator().manual_seed(0)
+    return dict(
+        inputs=[
+            torch.randint(0, 256, (*frames, channels, *shape), generator=generator).to(torch.uint8)
+            for _ in range(count)
+        ],
+        data_samples=[kind(metainfo=meta) for _ in range(count)],
+    )

@@ -1,0 +1,178 @@
+"""Merging what no neuron separates: norms into weights, and RepConv and SepConv into one layer."""
+
+from collections import Counter
+from collections.abc import Callable
+from copy import deepcopy
+
+import torch
+from mmcv.cnn import ConvModule
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils.fusion import fuse_conv_bn_weights, fuse_linear_bn_weights
+
+from mmspike.errors import UserError
+from mmspike.layers import ConvNorm, RepConv, SepConv, SpikeConv2d, SpikeLinear
+
+FORMS = ('spike', 'fast')
+
+
+def reparameterize(model: nn.Module, form: str = 'spike') -> nn.Module:
+    """Copy a trained model into the form in which it runs.
+
+    Both forms fold each batch norm into the convolution or linear layer before it and compute what
+    the model computes, up to rounding.
+
+    - ``'spike'`` is what a chip runs: RepConv becomes one dense 3x3 convolution, and SepConv's
+      depthwise and second pointwise convolution one dense 7x7 from 2C to C, so that every weight
+      layer but the first sees spikes only.
+    - ``'fast'`` is what a CPU or GPU runs fastest: the separable convolutions stay apart.
+
+    A norm stays where it cannot be folded: group norms, which depend on the input, and norms that
+    share one convolution, such as those of the levels in `SpikeRetinaHead`.
+
+    Args:
+        model: Any model, in evaluation mode.
+        form: ``'spike'`` or ``'fast'``.
+
+    Returns:
+        A copy in evaluation mode, whose parameters need no gradient. It has other parameters: load
+        checkpoints before.
+
+    Raises:
+        UserError: If `form` is unknown, the model is in training mode, or a norm has no running
+            statistics.
+    """
+    if form not in FORMS:
+        raise UserError(f'form is {form!r}, but it must be one of {", ".join(FORMS)}.')
+    if model.training:
+        raise UserError(
+            'the model is in training mode, in which norms use the statistics of the batch; call '
+            'model.eval() first.'
+        )
+    model = deepcopy(model)
+    with torch.no_grad():
+        merged = _Merger(model, form).merge(model, type(model).__name__)
+    return merged.requires_grad_(False).eval()
+
+
+class _Merger:
+    """One run of `reparameterize`.
+
+    Args:
+        model: The copy to change.
+        form: The form.
+    """
+
+    def __init__(self, model: nn.Module, form: str) -> None:
+        self.form = form
+        users = (m.conv for m in model.modules() if isinstance(m, ConvModule))
+        self.users = Counter(users)
+        self.merges: dict[type, Callable] = {
+            RepConv: self._rep_conv,
+            SepConv: self._sep_conv,
+            ConvNorm: lambda module, name: fold(module.conv, module.norm, name),
+            ConvModule: self._conv_module,
+            SpikeLinear: self._linear,
+        }
+
+    def merge(self, module: nn.Module, name: str) -> nn.Module:
+        """Return what takes the place of a module: another, or itself with merged children."""
+        for kind, merge in self.merges.items():
+            if isinstance(module, kind):
+                return merge(module, name)
+        for own_name, child in module.named_children():
+            setattr(module, own_name, self.merge(child, f'{name}.{own_name}'))
+        return module
+
+    def _rep_conv(self, module: RepConv, name: str) -> nn.Module:
+        norm = module.norm1.norm
+        first = fold(module.pointwise1, norm, name)
+        last = fold(fold(module.pointwise2, module.norm2, name), module.norm3, name)
+        depthwise = module.depthwise
+        # The border is padded with the first norm's shift: as if zeros were padded before it. So
+        # the shift passes the depthwise convolution as a constant, everywhere alike.
+        shift = depthwise.weight.sum(dim=(1, 2, 3)) * first.bias
+        bias = last.bias + last.weight.flatten(1) @ shift
+        if self.form == 'spike':
+            # [out, mid] x [mid, kh, kw] x [mid, in] -> [out, in, kh, kw]
+            weight = torch.einsum(
+                'om,mhw,mi->oihw',
+                last.weight.flatten(1),
+                depthwise.weight.squeeze(1),
+                first.weight.flatten(1),
+            )
+            return _conv_of(nn.Conv2d, weight, bias)
+        first.bias, last.bias.data = None, bias
+        depthwise.padding = depthwise.weight.shape[-1] // 2, depthwise.weight.shape[-1] // 2
+        return nn.Sequential(first, depthwise, last)
+
+    def _sep_conv(self, module: SepConv, name: str) -> nn.Module:
+        first = self.merge(module.pointwise1, f'{name}.pointwise1')
+        last = fold(module.pointwise2, module.norm, name)
+        depthwise = module.depthwise
+        if self.form == 'fast':
+            return nn.Sequential(first, depthwise, last)
+        weight = last.weight * depthwise.weight.squeeze(1)  # [out, in, 1, 1] * [in, kh, kw]
+        dense = _conv_of(SpikeConv2d, weight, last.bias)
+        dense.neuron = depthwise.neuron
+        return nn.Sequential(first, dense)
+
+    def _conv_module(self, module: ConvModule, name: str) -> nn.Module:
+        if (
+            module.with_norm
+            and module.order[:2] == ('conv', 'norm')
+            and isinstance(module.norm, _BatchNorm)
+            and self.users[module.conv] == 1
+        ):
+            module.conv = fold(module.conv, module.norm, name)
+            setattr(module, module.norm_name, nn.Identity())
+        return module
+
+    def _linear(self, module: SpikeLinear, name: str) -> nn.Module:
+        norm = module.norm
+        if isinstance(norm, _BatchNorm):
+            _demand_statistics(norm, name)
+            module.weight, module.bias = fuse_linear_bn_weights(
+                module.weight, module.bias, *_statistics(norm)
+            )
+            module.norm = None
+        return module
+
+
+def fold(conv: nn.Module, norm: nn.Module, name: str) -> nn.Module:
+    """Fold a batch norm into the convolution before it, which is changed.
+
+    Args:
+        conv: A convolution of any kind; what else it has, such as a neuron, stays.
+        norm: Its norm, with running statistics.
+        name: Where they are, for the message.
+
+    Raises:
+        UserError: If the norm has no running statistics.
+    """
+    _demand_statistics(norm, name)
+    transposed = getattr(conv, 'transposed', False)
+    conv.weight, conv.bias = fuse_conv_bn_weights(
+        conv.weight, conv.bias, *_statistics(norm), transpose=transposed
+    )
+    return conv
+
+
+def _demand_statistics(norm: nn.Module, name: str) -> None:
+    if not isinstance(norm, _BatchNorm) or norm.running_mean is None:
+        raise UserError(
+            f'{name} has a {type(norm).__name__} without running statistics, which cannot be '
+            "folded into weights; set norm_cfg to dict(type='BN')."
+        )
+
+
+def _statistics(norm: _BatchNorm) -> tuple:
+    return norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
+
+
+def _conv_of(kind: type[nn.Conv2d], weight: Tensor, bias: Tensor) -> nn.Conv2d:
+    """Make a convolution of given weights that keeps the size."""
+    out_channels, in_channels, size, _ = weight.shape
+    conv = kind(in_channels, out_channels, size, padding=size // 2, bias=True)
+    conv.weight, conv.bias = nn.Parameter(weight.contiguous()), nn.Parameter(bias)
+    return conv

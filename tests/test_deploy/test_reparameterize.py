@@ -1,0 +1,174 @@
+"""The merged forms compute what the model computes, borders included, and are as merged as told."""
+
+import copy
+from pathlib import Path
+
+import pytest
+import torch
+from lively import enliven
+from mmcv.cnn import ConvModule
+from mmengine.config import Config
+from mmengine.registry import MODELS, DefaultScope
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from mmspike.deploy import FORMS, reparameterize
+from mmspike.errors import UserError
+from mmspike.layers import RepConv, SepConv, SpikeLinear
+from mmspike.models.backbones import MetaSpikeFormer
+from mmspike.neurons import LIF, set_time_steps
+
+CONFIGS = Path(__file__).parents[2] / 'configs'
+B = 2
+TINY = dict(dims=(4, 8, 16, 16, 24), depths=(1, 1, 1, 1, 1), heads=4)
+
+
+def norms(model):
+    return [m for m in model.modules() if isinstance(m, _BatchNorm)]
+
+
+def spikes_of(model, run):
+    """What every neuron fires, in the order of execution, and what `run` returns."""
+    fired = []
+    handles = [
+        m.register_forward_hook(lambda _, __, out: fired.append(out))
+        for m in model.modules()
+        if isinstance(m, LIF)
+    ]
+    with torch.no_grad():
+        result = run(model)
+    for handle in handles:
+        handle.remove()
+    return fired, result
+
+
+def compare(model, form, run):
+    merged = reparameterize(model, form)
+    expected, wanted = spikes_of(model, run)
+    fired, got = spikes_of(merged, run)
+    assert len(fired) == len(expected)
+    for own, theirs in zip(fired, expected, strict=True):
+        assert torch.equal(own, theirs)
+    assert sum(0 < own.mean() < 1 for own in fired) > 0.9 * len(fired)
+    wanted, got = (r if isinstance(r, (list, tuple)) else [r] for r in (wanted, got))
+    for own, theirs in zip(got, wanted, strict=True):
+        torch.testing.assert_close(own, theirs, rtol=1e-9, atol=1e-9)
+    return merged
+
+
+@pytest.mark.parametrize('form', FORMS)
+@pytest.mark.parametrize('time_steps', [1, 4])
+@pytest.mark.parametrize(
+    'variant',
+    [None, dict(qkv='linear', proj='linear', shortcut='vs'), dict(shortcut='sew', stem_stride=4)],
+    ids=str,
+)
+def test_the_backbone(form, time_steps, variant):
+    torch.manual_seed(0)
+    options = dict(time_steps=time_steps, variant=variant)
+    model = enliven(MetaSpikeFormer(TINY, **options)).double().eval()
+    x = torch.randn(B, 3, 65, 47, dtype=torch.float64)  # Odd sizes: borders everywhere.
+    before = copy.deepcopy(model.state_dict())
+    merged = compare(model, form, lambda m: m(x))
+    assert not norms(merged)
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+
+
+@pytest.mark.parametrize('form', FORMS)
+def test_a_rep_conv_alone_borders_included(form):
+    torch.manual_seed(0)
+    layer = enliven(nn.Sequential(RepConv(5))).double().eval()
+    merged = reparameterize(layer, form)
+    x = torch.randn(B, 5, 3, 4, dtype=torch.float64)
+    torch.testing.assert_close(merged(x), layer(x), rtol=1e-12, atol=1e-12)
+    if form == 'spike':
+        assert merged[0].weight.shape == (5, 5, 3, 3)
+
+
+def test_the_forms_are_as_merged_as_told():
+    model = enliven(MetaSpikeFormer(TINY)).eval()
+    for form in FORMS:
+        merged = reparameterize(model, form)
+        assert not [m for m in merged.modules() if isinstance(m, (RepConv, SepConv))]
+        grouped = [m for m in merged.modules() if getattr(m, 'groups', 1) > 1]
+        assert bool(grouped) == (form == 'fast')
+        kernels = sorted({m.kernel_size[0] for m in merged.modules() if isinstance(m, nn.Conv2d)})
+        assert kernels == [1, 3, 7]
+    dense = reparameterize(model).stages[0][0].token_mixer[1]
+    assert dense.weight.shape == (4, 8, 7, 7)
+
+
+def whole_model(library, time_steps):
+    """A model of every part of its library, with BN in all heads."""
+    with DefaultScope.overwrite_default_scope(library):
+        name = dict(
+            mmdet='mask_rcnn_metaspike-tiny_t1_shapes',
+            mmseg='semantic_fpn_metaspike-tiny_t1_shapes',
+            mmpretrain='metaspike-tiny_t1_shapes',
+        )[library]
+        config = Config.fromfile(CONFIGS / f'{name}.py')
+        config.model.backbone.time_steps = time_steps
+        torch.manual_seed(0)
+        return enliven(MODELS.build(config.model)).double().eval()
+
+
+@pytest.mark.parametrize('form', FORMS)
+@pytest.mark.parametrize('library', ['mmdet', 'mmseg', 'mmpretrain'])
+@pytest.mark.parametrize('time_steps', [1, 4])
+def test_whole_models(library, form, time_steps):
+    pytest.importorskip(library, reason='the library of this model')
+    model = whole_model(library, time_steps)
+    x = torch.randn(B, 3, 64, 72, dtype=torch.float64)
+    if library == 'mmdet':
+        rois = torch.tensor([[0, 3, 5, 40, 50], [1, 0, 0, 60, 60.0]], dtype=torch.float64)
+
+        def run(m):
+            levels = m.extract_feat(x)
+            scores, deltas = m.rpn_head(levels)
+            boxes = m.roi_head._bbox_forward(levels, rois)
+            masks = m.roi_head._mask_forward(levels, rois)
+            return [*levels, *scores, *deltas, boxes['cls_score'], masks['mask_preds']]
+    else:
+
+        def run(m):
+            return m(x, mode='tensor')
+
+    merged = compare(model, form, run)
+    assert not norms(merged)
+    assert norms(model)
+
+
+def test_norms_that_cannot_be_folded_stay():
+    shared = nn.Conv2d(4, 4, 3, padding=1)
+    levels = nn.ModuleList(ConvModule(4, 4, 3, norm_cfg=dict(type='BN')) for _ in range(2))
+    for level in levels:
+        level.conv = shared
+    group = ConvModule(4, 4, 3, norm_cfg=dict(type='GN', num_groups=2))
+    model = enliven(nn.ModuleList([*levels, group])).eval()
+    merged = reparameterize(model)
+    assert len(norms(merged)) == 2
+    assert isinstance(merged[2].norm, nn.GroupNorm)
+    assert merged[0].conv is merged[1].conv
+    x = torch.randn(B, 4, 6, 6)
+    for own, theirs in zip(merged, model, strict=True):
+        assert torch.equal(own(x), theirs(x))
+
+
+def test_a_linear_layer_with_its_norm():
+    layer = set_time_steps(SpikeLinear(4, 3, norm_cfg=dict(type='BN1d')), 2)
+    layer = enliven(nn.Sequential(layer)).double().eval()
+    x = torch.randn(2 * B, 4, dtype=torch.float64) * 3
+    merged = reparameterize(layer)
+    assert merged[0].norm is None
+    torch.testing.assert_close(merged(x), layer(x), rtol=1e-12, atol=1e-12)
+
+
+def test_bad_input():
+    model = MetaSpikeFormer(TINY)
+    with pytest.raises(UserError, match="form is 'fused', but it must be one of spike, fast"):
+        reparameterize(model.eval(), 'fused')
+    with pytest.raises(UserError, match='training mode.* model.eval'):
+        reparameterize(model.train())
+    model.stages[3][0].token_mixer.proj.norm3 = nn.BatchNorm2d(16, track_running_stats=False)
+    with pytest.raises(UserError, match='stages.3.0.token_mixer.proj has a BatchNorm2d without'):
+        reparameterize(model.eval())
