@@ -3,10 +3,12 @@
 from importlib import import_module
 from pathlib import Path
 
+import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS, DefaultScope
+from mmengine.structures import InstanceData, PixelData
 from torch import nn
 
 from mmspike.engine.checkpoint import check_fits, load_checkpoint_file
@@ -47,13 +49,13 @@ def build_model(
     return model.to(device).eval()
 
 
-def noise_batch(config: Config, scope: str, size: int, count: int = 1) -> dict:
+def noise_batch(config: Config, scope: str, size: int | tuple[int, int], count: int = 1) -> dict:
     """Make a batch of noise, of pictures or sequences as the config's model takes.
 
     Args:
         config: The config.
         scope: Its library.
-        size: Height and width in pixels.
+        size: Height and width in pixels, or one number for both.
         count: How many pictures or sequences.
 
     Returns:
@@ -62,7 +64,8 @@ def noise_batch(config: Config, scope: str, size: int, count: int = 1) -> dict:
     Raises:
         UserError: If `size` is not positive.
     """
-    if size < 1:
+    shape = (size, size) if isinstance(size, int) else tuple(size)
+    if min(shape) < 1:
         raise UserError(f'--size is {size}, but an image has at least 1 pixel.')
     backbone = config.model.backbone
     channels = backbone.get('in_channels', 3)
@@ -70,7 +73,6 @@ def noise_batch(config: Config, scope: str, size: int, count: int = 1) -> dict:
     frames = [backbone.time_steps] if set(kinds) & set(SEQUENCE_LOADERS) else []
     module, name = SAMPLES[scope]
     kind = getattr(import_module(module), name)
-    shape = (size, size)
     meta = dict(img_shape=shape, ori_shape=shape, pad_shape=shape, scale_factor=(1.0, 1.0))
     generator = torch.Generator().manual_seed(0)
     return dict(
@@ -79,4 +81,47 @@ def noise_batch(config: Config, scope: str, size: int, count: int = 1) -> dict:
             for _ in range(count)
         ],
         data_samples=[kind(metainfo=meta) for _ in range(count)],
+    )
+
+
+def training_batch(config: Config, scope: str, size: tuple[int, int], count: int) -> dict:
+    """Make a batch of noise with made-up truth, for a training iteration.
+
+    Args:
+        config: The config.
+        scope: Its library.
+        size: Height and width in pixels.
+        count: How many pictures or sequences.
+
+    Returns:
+        What ``model.data_preprocessor`` takes.
+    """
+    batch = noise_batch(config, scope, size, count)
+    height, width = size
+    for sample in batch['data_samples']:
+        if scope == 'mmpretrain':
+            sample.set_gt_label(0)
+        elif scope == 'mmseg':
+            labels = torch.zeros(1, height, width, dtype=torch.long)
+            labels[:, :, width // 2 :] = 1
+            sample.gt_sem_seg = PixelData(data=labels)
+        else:
+            sample.gt_instances = _two_boxes(height, width)
+            sample.ignored_instances = InstanceData(
+                bboxes=torch.zeros(0, 4), labels=torch.zeros(0, dtype=torch.long)
+            )
+    return batch
+
+
+def _two_boxes(height: int, width: int) -> InstanceData:
+    from mmdet.structures.mask import BitmapMasks
+
+    masks = np.zeros((2, height, width), np.uint8)
+    masks[0, : height // 2, : width // 2] = 1
+    masks[1, height // 4 :, width // 4 :] = 1
+    boxes = [[0, 0, width // 2, height // 2], [width // 4, height // 4, width, height]]
+    return InstanceData(
+        bboxes=torch.tensor(boxes, dtype=torch.float32),
+        labels=torch.zeros(2, dtype=torch.long),
+        masks=BitmapMasks(masks, height, width),
     )
