@@ -1,6 +1,6 @@
 """A small spiking classifier of generated shapes, from scratch on the CPU: pretraining in small.
 
-Paper: none. Ours: not measured. Its backbone is that of the small Mask R-CNN and Semantic FPN:
+Paper: none. Ours: docs/results.md. Its backbone is that of the small Mask R-CNN and Semantic FPN:
 
     python tools/make_shapes.py data/shapes --crops
     python tools/train.py configs/metaspike-tiny_t1_shapes.py

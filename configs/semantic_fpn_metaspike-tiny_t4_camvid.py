@@ -7,11 +7,11 @@ Paper: none. Ours: docs/results.md.
 
 _base_ = ['semantic_fpn_metaspike-tiny_t1_camvid.py']
 
-load_from = 'work_dirs/semantic_fpn_metaspike-tiny_t1_camvid/iter_1000.pth'
+load_from = 'work_dirs/semantic_fpn_metaspike-tiny_t1_camvid/iter_2000.pth'
 model = dict(backbone=dict(time_steps=4))
-max_iters = 200
+max_iters = 400
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
-default_hooks = dict(checkpoint=dict(interval=100))
+default_hooks = dict(checkpoint=dict(interval=200))
 optim_wrapper = dict(optimizer=dict(lr=5e-4))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.1, by_epoch=False, begin=0, end=20),

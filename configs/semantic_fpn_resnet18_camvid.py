@@ -1,6 +1,6 @@
 """mmseg's own Semantic FPN on ResNet-18, no spikes: the baseline of the small models on CamVid.
 
-Paper: none. Ours: not measured.
+Paper: none. Ours: docs/results.md.
 
     python tools/train.py configs/semantic_fpn_resnet18_camvid.py
 """
