@@ -4,9 +4,10 @@ from collections import Counter
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from mmspike.neurons import LIF
+
+from .tracked import TrackedFunctions
 
 UPSAMPLING = 'upsampling (MAC)'
 POOLING = 'pooling (comparisons or additions)'
@@ -23,7 +24,7 @@ POOLS = {
 ADDITIONS = {torch.Tensor.add, torch.Tensor.add_, torch.Tensor.__iadd__, torch.add}
 
 
-class AnalogOperations(TorchFunctionMode):
+class AnalogOperations(TrackedFunctions):
     """Count upsampling, pooling, RoIAlign and the addition of maps while a model runs.
 
     Additions inside a neuron are its own and not counted; neither are norms, which merge with the
@@ -34,58 +35,32 @@ class AnalogOperations(TorchFunctionMode):
     """
 
     def __init__(self, model: nn.Module) -> None:
-        super().__init__()
+        super().__init__(model)
         self.counts: Counter[tuple[str, str]] = Counter()
-        self._model = model
-        self._running: list[str] = []
-        self._handles: list = []
 
-    def __enter__(self):
-        for name, module in self._model.named_modules():
-            if name:
-                before, after = self._hooks(name, module)
-                self._handles.append(module.register_forward_pre_hook(before))
-                self._handles.append(module.register_forward_hook(after))
-        return super().__enter__()
+    def left(self, name: str, module: nn.Module, inputs: tuple, output: object) -> None:
+        """Count a RoIAlign, whose samples depend on its RoIs."""
+        if type(module).__name__ == 'RoIAlign' and len(inputs) > 1:
+            self._add(ROI_ALIGN, _roi_align_macs(module, inputs[1], output), name)
 
-    def __exit__(self, *exception):
-        for handle in self._handles:
-            handle.remove()
-        self._handles.clear()
-        return super().__exit__(*exception)
-
-    def _hooks(self, name: str, module: nn.Module):
-        # A neuron hides what is inside it.
-        shown = '' if isinstance(module, LIF) else name
-
-        def before(_, __):
-            self._running.append(shown)
-
-        def after(_, inputs, output):
-            self._running.pop()
-            if type(module).__name__ == 'RoIAlign' and len(inputs) > 1:
-                self._add(ROI_ALIGN, _roi_align_macs(module, inputs[1], output), name)
-
-        return before, after
-
-    def _add(self, kind: str, count: int, name: str | None = None) -> None:
-        name = name or (self._running[-1] if self._running else 'model')
-        if count and name:
+    def _add(self, kind: str, count: int, name: str) -> None:
+        if count:
             self.counts[kind, name] += count
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         output = func(*args, **kwargs)
-        if self._running and not self._running[-1]:
+        name, module = self.running
+        if isinstance(module, LIF):
             return output
         if func is torch.nn.functional.interpolate:
             mode = kwargs.get('mode', args[3] if len(args) > 3 else 'nearest')
-            self._add(UPSAMPLING, INTERPOLATION.get(mode, 0) * output.numel())
+            self._add(UPSAMPLING, INTERPOLATION.get(mode, 0) * output.numel(), name)
         elif func in POOLS:
-            self._add(POOLING, args[0].numel())
+            self._add(POOLING, args[0].numel(), name)
         elif func in ADDITIONS and isinstance(output, Tensor) and output.dim() == 4:
             if all(isinstance(x, Tensor) and x.shape == output.shape for x in args[:2]):
-                self._add(ADDITION, output.numel())
+                self._add(ADDITION, output.numel(), name)
         return output
 
 

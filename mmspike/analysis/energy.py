@@ -12,10 +12,10 @@ from .analog import AnalogOperations
 from .firing import FiringRateRecorder
 from .operations import Layer, find_layers
 from .spike_pictures import find_backbone
+from .values import ANALOG, KINDS, SILENT, kind_of
 
 # Picojoule for one operation on 32-bit numbers in 45 nm (Horowitz, ISSCC 2014).
 E_MAC, E_AC = 4.6, 0.9
-SPIKES, INTEGERS, ANALOG = 'spikes', 'integers', 'analog'
 PARTS = ('backbone', 'neck', 'head')
 
 
@@ -28,7 +28,7 @@ class LayerTally:
         macs: Multiply-accumulates that its weights stand for, in each time step.
         additions: Those of them that a spike brings about.
         twin: Multiply-accumulates of the ANN twin, which has one time step.
-        values: What its weights saw: spikes, integers (counts of spikes) or analog values.
+        values: What its weights saw, as `mmspike.analysis.values.kind_of` tells it.
         repeats: How many time steps were computed at once, as for a still image.
     """
 
@@ -36,7 +36,7 @@ class LayerTally:
     macs: Tensor
     additions: Tensor
     twin: float = 0.0
-    values: str = SPIKES
+    values: str = SILENT
     repeats: int = 1
 
     @property
@@ -176,11 +176,8 @@ class EnergyMeter:
     def _look(self, layer: Layer, x: Tensor) -> None:
         """Remember how many samples a layer sees, the mean of its inputs at each step, and what."""
         steps = self._steps(layer)
-        values = SPIKES
-        if layer is self.layers[0]:  # It sees the image, however black.
-            values = ANALOG
-        elif not bool(((x == 0) | (x == 1)).all()):
-            values = INTEGERS if bool(((x == x.round()) & (x >= 0)).all()) else ANALOG
+        # The first sees the image, however black.
+        values = ANALOG if layer is self.layers[0] else kind_of(x)
         rates = torch.zeros(steps, dtype=torch.float64)
         if x.numel():
             rates = x.reshape(steps, -1).sum(dim=1, dtype=torch.float64).cpu() * steps / x.numel()
@@ -199,7 +196,7 @@ class EnergyMeter:
         tally.macs += macs
         tally.additions += macs * rates
         tally.twin += samples * (layer.twin_macs or layer.macs)(*shapes) / steps
-        tally.values = max(tally.values, values, key=[SPIKES, INTEGERS, ANALOG].index)
+        tally.values = max(tally.values, values, key=KINDS.index)
 
     def energy(self, e_mac: float = E_MAC, e_ac: float = E_AC) -> Energy:
         """Sum up what was counted.

@@ -13,8 +13,9 @@ from rich.table import Table
 
 from mmspike.errors import UserError
 
-from .energy import ANALOG, PARTS, Energy, LayerTally
+from .energy import PARTS, Energy, LayerTally
 from .spike_pictures import new_figure, part_colors, save
+from .values import ANALOG
 
 NAMES = ('stage', 'block', 'operator')
 

@@ -5,13 +5,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from .operations import WEIGHT_LAYERS
 from .spike_pictures import find_backbone
+from .tracked import TrackedFunctions
+from .values import KINDS, kind_of
 
-SPIKES, INTEGERS, ANALOG, SILENT = 'spikes', 'integers', 'analog', 'silent'
-KINDS = (SILENT, SPIKES, INTEGERS, ANALOG)  # From the least to the most that was seen.
 LAYERS = {
     torch.nn.functional.conv1d: 'convolution',
     torch.nn.functional.conv2d: 'convolution',
@@ -56,16 +55,7 @@ class Operand:
         return 'image' if self.is_first else self.kind
 
 
-def kind_of(x: Tensor) -> str:
-    """Tell what the values of a tensor are."""
-    if not bool(x.any()):
-        return SILENT
-    if bool(((x == 0) | (x == 1)).all()):
-        return SPIKES
-    return INTEGERS if bool(((x == x.round()) & (x >= 0)).all()) else ANALOG
-
-
-class OperandRecorder(TorchFunctionMode):
+class OperandRecorder(TrackedFunctions):
     """Look at the operands of every convolution, linear layer and matrix product of a model.
 
     It sees torch's own functions, whoever calls them, so nothing passes by it: neither a layer that
@@ -81,9 +71,8 @@ class OperandRecorder(TorchFunctionMode):
     """
 
     def __init__(self, model: nn.Module) -> None:
-        super().__init__()
+        super().__init__(model)
         self._records: dict[tuple[str, str], Operand] = {}
-        self._model = model
         path, backbone = find_backbone(model)
         first = next(n for n, m in backbone.named_modules() if isinstance(m, WEIGHT_LAYERS))
         prefix = f'{path}.' if path else ''
@@ -94,26 +83,6 @@ class OperandRecorder(TorchFunctionMode):
             for kind in ('stages', 'downsamplings')
             for i in range(last + 1, len(backbone.stages))
         )
-        self._running: list[str] = []
-        self._handles: list = []
-
-    def __enter__(self) -> 'OperandRecorder':
-        for name, module in self._model.named_modules():
-            self._handles += [
-                module.register_forward_pre_hook(lambda *_, name=name: self._running.append(name)),
-                module.register_forward_hook(lambda *_: self._leave()),
-            ]
-        super().__enter__()
-        return self
-
-    def __exit__(self, *exception) -> None:
-        for handle in self._handles:
-            handle.remove()
-        self._handles.clear()
-        super().__exit__(*exception)
-
-    def _leave(self) -> None:
-        self._running.pop()
 
     @property
     def operands(self) -> list[Operand]:
@@ -150,7 +119,7 @@ class OperandRecorder(TorchFunctionMode):
         kind, x = KINDS[seen[0]], seen[1]
         if not x.numel():  # A head that was given no RoIs.
             return
-        name = self._running[-1] if self._running else ''
+        name, _ = self.running
         key = name, operation
         rate = float(x.float().mean())
         record = self._records.setdefault(

@@ -10,14 +10,8 @@ from rich.table import Table
 from torch import nn
 
 from mmspike.analysis import FiringRateRecorder
-from mmspike.analysis.spike_driven import (
-    ANALOG,
-    INTEGERS,
-    SILENT,
-    Operand,
-    OperandRecorder,
-    enliven,
-)
+from mmspike.analysis.spike_driven import Operand, OperandRecorder, enliven
+from mmspike.analysis.values import ANALOG, INTEGERS, SILENT
 from mmspike.compat import make_torchvision_importable
 from mmspike.deploy import reparameterize
 from mmspike.engine.config import config_parser, load_config

@@ -11,7 +11,8 @@ from mmengine.registry import MODELS, DefaultScope
 from torch.utils.flop_counter import FlopCounterMode
 
 from mmspike.analysis import FiringRateRecorder
-from mmspike.analysis.energy import ANALOG, INTEGERS, EnergyMeter, use_rates
+from mmspike.analysis.energy import EnergyMeter, use_rates
+from mmspike.analysis.values import ANALOG, INTEGERS
 from mmspike.apis.energy import energy
 from mmspike.engine import load_config
 from mmspike.errors import UserError

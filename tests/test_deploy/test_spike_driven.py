@@ -8,7 +8,8 @@ from mmengine.config import Config, ConfigDict
 from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 
-from mmspike.analysis.spike_driven import OperandRecorder, enliven, kind_of
+from mmspike.analysis.spike_driven import OperandRecorder, enliven
+from mmspike.analysis.values import kind_of
 from mmspike.apis.spike_driven import check_spike_driven, is_integer_driven, judge, look
 from mmspike.errors import UserError
 from mmspike.models.backbones import MetaSpikeFormer

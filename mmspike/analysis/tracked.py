@@ -1,0 +1,60 @@
+"""Seeing torch's functions as a model calls them, and in which of its modules."""
+
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+
+class TrackedFunctions(TorchFunctionMode):
+    """See every function of torch that a model calls, and know the module that calls it.
+
+    A context manager. A subclass implements ``__torch_function__``, and asks for `running`.
+
+    Args:
+        model: The model.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self._model = model
+        self._stack: list[tuple[str, nn.Module]] = []
+        self._handles: list = []
+
+    @property
+    def running(self) -> tuple[str, nn.Module]:
+        """The innermost module that runs, and its name; between its parts that is the model."""
+        return self._stack[-1] if self._stack else ('', self._model)
+
+    def left(self, name: str, module: nn.Module, inputs: tuple, output: object) -> None:
+        """Called when a module has run; does nothing here.
+
+        Args:
+            name: Its name.
+            module: The module.
+            inputs: What it was given.
+            output: What it returned.
+        """
+
+    def __enter__(self):
+        for name, module in self._model.named_modules():
+            before, after = self._hooks(name, module)
+            self._handles.append(module.register_forward_pre_hook(before))
+            self._handles.append(module.register_forward_hook(after))
+        super().__enter__()
+        return self
+
+    def __exit__(self, *exception) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+        self._stack.clear()
+        super().__exit__(*exception)
+
+    def _hooks(self, name: str, module: nn.Module):
+        def before(_, __):
+            self._stack.append((name, module))
+
+        def after(_, inputs, output):
+            self._stack.pop()
+            self.left(name, module, inputs, output)
+
+        return before, after
