@@ -28,7 +28,7 @@ from .hosts import check_device, check_scope
 from .inputs import make_folder
 from .models import noise_batch, training_batch
 
-AGAINST = ('twin', 'spikingjelly')
+AGAINST = ('compiled', 'twin', 'spikingjelly')
 WHAT = ('train', 'inference')
 
 
@@ -63,6 +63,13 @@ class SpikingJellyLIF(LIF):
         return fold(self.node(unfold(x, self.time_steps).contiguous()))
 
 
+OTHER_NEURONS = {
+    'compiled': {'compile': True},
+    'twin': {'type': 'ReLU'},
+    'spikingjelly': {'type': SpikingJellyLIF, 'compile': False},
+}
+
+
 def benchmark(argv: Sequence[str] | None = None) -> dict[str, dict]:
     """Time models in turn, as a command line says.
 
@@ -92,10 +99,10 @@ def benchmark(argv: Sequence[str] | None = None) -> dict[str, dict]:
     first = next(iter(sides))
     for name in args.against:
         config = deepcopy(sides[first][0])
-        kind = 'ReLU' if name == 'twin' else SpikingJellyLIF
-        config.model.backbone.neuron = dict(config.model.backbone.get('neuron') or {}, type=kind)
-        # The twin runs in the same form; the other side has no optimization of ours.
-        sides[f'{first} ({name})'] = (config, args.deploy if name == 'twin' else None)
+        neuron = dict(config.model.backbone.get('neuron') or {'type': 'mmspike.LIF'})
+        config.model.backbone.neuron = {**neuron, **OTHER_NEURONS[name]}
+        # SpikingJelly's side has no optimization of ours.
+        sides[f'{first} ({name})'] = (config, None if name == 'spikingjelly' else args.deploy)
     runs = {
         name: prepare(config, args.what, args.size, args.batch, device, args.bf16, form)
         for name, (config, form) in sides.items()

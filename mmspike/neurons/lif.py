@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from mmspike.errors import UserError
 from mmspike.registry import MODELS
 
-from .scan import LIFScan
+from .scan import CompiledScan, LIFScan
 from .surrogate import DEFAULT_ALPHA, SLOPES
 from .timefold import check_time_steps, fold, unfold
 
@@ -35,6 +35,10 @@ class LIF(nn.Module):
         input_gain: The input comes multiplied by this; threshold, reset and slope are scaled
             instead of dividing it, which gives the same spikes and the same gradients.
 
+        compile: Run the dynamics compiled by torch.compile, for sequences from rest with
+            ``v_reset`` 0 or None and a fixed threshold; elsewhere, and where compiling is not
+            possible, the plain loop runs. The first call of each form takes seconds.
+
     Shape:
         - input: ``[T*B, ...]``
         - output: ``[T*B, ...]`` in {0, 1}
@@ -55,8 +59,10 @@ class LIF(nn.Module):
         surrogate: str | dict = 'sigmoid',
         learnable_threshold: bool = False,
         input_gain: float = 1.0,
+        compile: bool = False,
     ) -> None:
         super().__init__()
+        self.compile = compile
         self.time_steps = None if time_steps is None else check_time_steps(time_steps)
         if tau < 1:
             raise UserError(f'tau is {tau}, but it must be at least 1 time step.')
@@ -99,7 +105,20 @@ class LIF(nn.Module):
         return self._scan(x, v, True)
 
     def forward(self, x: Tensor) -> Tensor:
-        return fold(self._scan(unfold(x, self.time_steps), None, False))
+        sequence = unfold(x, self.time_steps)
+        if not (self.compile and not self.v_reset and isinstance(self.v_threshold, float)):
+            return fold(self._scan(sequence, None, False))
+        spikes = CompiledScan.apply(
+            sequence.flatten(1),
+            self.v_threshold,
+            self.tau,
+            self.v_reset is None,
+            self.decay_input,
+            self.detach_reset,
+            self.surrogate,
+            self.alpha,
+        )
+        return spikes.view(x.shape)
 
     def _scan(self, x: Tensor, v: Tensor | None, with_state: bool):
         threshold = self.v_threshold

@@ -1,13 +1,14 @@
 """The dynamics of `functional.lif` with a hand-written backward pass.
 
 Autograd through the plain loop keeps half a dozen tensors a step; this keeps the membrane potential
-alone and derives the spikes and the slope from it.
+alone and derives the spikes and the slope from it. Each exists as a loop and compiled.
 """
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from .compiled import compiled, scan_backward, scan_forward
 from .functional import charge
 from .surrogate import SLOPES
 
@@ -92,3 +93,51 @@ class LIFScan(torch.autograd.Function):
             if t > 0 or needs_v:
                 grad_v = grad_u * (1 - 1 / tau)
         return grad_x, grad_v if needs_v else None, grad_threshold, *(None,) * 7
+
+
+class CompiledScan(torch.autograd.Function):
+    """`LIFScan` from rest, its loops compiled.
+
+    The arguments are those of `compiled.scan_forward` and `compiled.scan_backward`; x is
+    ``[T, N]``, and so are the spikes that it returns.
+    """
+
+    @staticmethod
+    def forward(
+        ctx,
+        x: Tensor,
+        v_threshold: float,
+        tau: float,
+        soft: bool,
+        decay_input: bool,
+        detach_reset: bool,
+        surrogate: str,
+        alpha: float,
+    ) -> Tensor:
+        ctx.options = soft, decay_input, detach_reset, surrogate
+        numbers = (torch.tensor(n, dtype=x.dtype, device=x.device) for n in (v_threshold, tau))
+        v_threshold, tau = numbers
+        keep = ctx.needs_input_grad[0]
+        spikes, potentials = compiled(
+            scan_forward, x.detach(), v_threshold, tau, soft, decay_input, keep
+        )
+        ctx.alpha = alpha
+        if keep:
+            ctx.save_for_backward(potentials, v_threshold, tau)
+        return spikes
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad_spikes: Tensor):
+        potentials, v_threshold, tau = ctx.saved_tensors
+        alpha = torch.full_like(tau, ctx.alpha)
+        grad_x = compiled(
+            scan_backward,
+            potentials,
+            grad_spikes.contiguous(),
+            v_threshold,
+            tau,
+            alpha,
+            *ctx.options,
+        )
+        return grad_x, *(None,) * 7

@@ -1,0 +1,105 @@
+"""The compiled dynamics fire the same spikes with the same gradients, and compile seldom."""
+
+import itertools
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch._dynamo.utils import counters
+
+from mmspike.neurons import LIF, compiled, default_neuron, set_time_steps
+
+T, B = 4, 2
+OPTIONS = list(itertools.product([0.0, None], [True, False], [True, False]))
+
+
+def both(**options):
+    return [set_time_steps(LIF(**options, compile=c), T) for c in (False, True)]
+
+
+def run(neuron, x, weights):
+    x = x.clone().requires_grad_()
+    spikes = neuron(x)
+    (spikes * weights).sum().backward()
+    return spikes.detach(), x.grad
+
+
+@pytest.fixture
+def uncompiled(monkeypatch):
+    """The plain loops themselves: seconds faster, and what compiling must not change."""
+    monkeypatch.setattr(compiled, '_broken', ['told to'])
+
+
+@pytest.mark.parametrize(('v_reset', 'decay_input', 'detach_reset'), OPTIONS)
+@pytest.mark.parametrize('surrogate', ['sigmoid', 'arctan', 'rectangle', 'triangle'])
+def test_the_loops_are_those_of_the_scan(uncompiled, v_reset, decay_input, detach_reset, surrogate):
+    torch.manual_seed(0)
+    options = dict(v_reset=v_reset, decay_input=decay_input, detach_reset=detach_reset)
+    plain, loops = both(**options, surrogate=surrogate, v_threshold=0.7, input_gain=2.0)
+    x = torch.randn(T * B, 5, 3, dtype=torch.float64) * 3
+    weights = torch.randn_like(x)
+    (spikes, grad), (others, other_grad) = run(plain, x, weights), run(loops, x, weights)
+    assert 0.05 < spikes.mean() < 0.95
+    assert torch.equal(spikes, others)
+    torch.testing.assert_close(grad, other_grad, rtol=1e-12, atol=1e-12)
+
+
+def test_compiled_in_single_precision_and_seldom():
+    counters.clear()
+    plain, fast = both(v_threshold=0.5)
+    higher = set_time_steps(LIF(v_threshold=4.0, compile=True), T)
+    torch.manual_seed(0)
+    # On a grid of sixteenths all sums and halves are exact.
+    x = torch.randint(-64, 64, (T * B, 3, 5, 7)) / 16
+    weights = torch.randn_like(x)
+    (spikes, grad), (others, other_grad) = run(plain, x, weights), run(fast, x, weights)
+    assert torch.equal(spikes, others)
+    torch.testing.assert_close(grad, other_grad, rtol=1e-6, atol=1e-6)
+    assert not compiled._broken
+    for height, width in torch.randint(2, 40, (50, 2)).tolist():
+        shape = (T * B, 3, height, width)
+        run(fast, torch.randn(shape), torch.randn(shape))
+        higher(torch.randn(shape))
+    # Forward with and without the potentials, and backward: none for a size or a threshold.
+    assert counters['stats']['unique_graphs'] <= 3
+
+
+def test_without_a_compiler_the_loop_runs_and_the_log_says_it_once():
+    code = """
+import torch
+from mmspike.neurons import LIF
+neuron = LIF(time_steps=2, compile=True)
+plain = LIF(time_steps=2)
+for _ in range(2):
+    x = torch.randn(4, 300, requires_grad=True)
+    spikes = neuron(x)
+    assert torch.equal(spikes, plain(x))
+    spikes.sum().backward()
+"""
+    environment = dict(CXX='/no/such/compiler', PATH='/no/path', HOME='/tmp')
+    environment['TORCHINDUCTOR_CACHE_DIR'] = '/tmp/mmspike_no_cache'
+    import os
+
+    environment = {**os.environ, **environment}
+    done = subprocess.run(
+        [sys.executable, '-c', code], capture_output=True, text=True, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    said = done.stdout + done.stderr
+    assert said.count('neurons run uncompiled, as torch.compile does not work here') == 1
+
+
+def test_a_model_takes_the_option_and_other_forms_fall_back(uncompiled):
+    with default_neuron(dict(type='mmspike.LIF', compile=True)):
+        from mmspike.models.backbones import MetaSpikeFormer
+
+        arch = dict(dims=(4, 4, 8, 8, 8), depths=(1,) * 5, heads=2)
+        model = MetaSpikeFormer(arch, time_steps=2, neuron=dict(type='mmspike.LIF', compile=True))
+    neurons = [m for m in model.modules() if isinstance(m, LIF)]
+    assert all(neuron.compile for neuron in neurons)
+    model(torch.randn(B, 3, 32, 32))[-1].sum().backward()
+    x = torch.randn(T * B, 6)
+    for options in (dict(v_reset=-0.5), dict(learnable_threshold=True)):
+        plain, other = both(**options)
+        assert torch.equal(plain(x), other(x))
