@@ -22,14 +22,16 @@ from mmspike.deploy import FORMS, reparameterize
 from mmspike.engine.config import load_config
 from mmspike.engine.cpu import use_cpu_well
 from mmspike.errors import UserError
-from mmspike.neurons import LIF, fold, unfold
+from mmspike.neurons import LIF, build_neuron, fold, set_time_steps, unfold
 
 from .hosts import check_device, check_scope
 from .inputs import make_folder
 from .models import noise_batch, training_batch
+from .peak_memory import peak_above_idle
 
 AGAINST = ('compiled', 'twin', 'spikingjelly')
-WHAT = ('train', 'inference')
+WHAT = ('train', 'inference', 'neuron', 'neuron-inference')
+NEURON_CHANNELS = 64
 
 
 class SpikingJellyLIF(LIF):
@@ -103,12 +105,15 @@ def benchmark(argv: Sequence[str] | None = None) -> dict[str, dict]:
         config.model.backbone.neuron = {**neuron, **OTHER_NEURONS[name]}
         # SpikingJelly's side has no optimization of ours.
         sides[f'{first} ({name})'] = (config, None if name == 'spikingjelly' else args.deploy)
-    runs = {
-        name: prepare(config, args.what, args.size, args.batch, device, args.bf16, form)
+    options = {
+        name: (config, args.what, args.size, args.batch, device, args.bf16, form)
         for name, (config, form) in sides.items()
     }
-    times = take_turns(runs, args.repeats, device)
-    result = summarize(times)
+    runs = {name: prepare(*given) for name, given in options.items()}
+    result = summarize(take_turns(runs, args.repeats, device))
+    if args.memory:
+        for name, given in track(options.items(), 'Memory'):
+            result[name]['peak'] = peak_above_idle(prepare, given, device)
     _show(result, args.what)
     if args.out_dir:
         folder = make_folder(Path(args.out_dir))
@@ -120,7 +125,7 @@ def benchmark(argv: Sequence[str] | None = None) -> dict[str, dict]:
 
 def _parser() -> ArgumentParser:
     parser = ArgumentParser(
-        description='Time the training iteration or inference of models on noise, in turn'
+        description='Time training, inference or the neuron alone of models, in turn'
     )
     parser.add_argument('configs', nargs='+', help='config files; ratios are to the first')
     parser.add_argument('--against', nargs='+', choices=AGAINST, default=[], help='further sides')
@@ -129,6 +134,11 @@ def _parser() -> ArgumentParser:
     parser.add_argument('--batch', type=int, default=2, help='images of a batch (default: 2)')
     parser.add_argument('--repeats', type=int, default=10, help='timed runs a side (default: 10)')
     parser.add_argument('--threads', type=int, help='CPU threads of torch')
+    parser.add_argument(
+        '--memory',
+        action='store_true',
+        help='measure the peak of each side, in its own process',
+    )
     parser.add_argument('--bf16', action='store_true', help='autocast to bfloat16')
     parser.add_argument('--deploy', choices=FORMS, help='merge the models, for inference')
     parser.add_argument('--device', help='cpu, cuda:0, ...; by default a GPU if there is one')
@@ -150,7 +160,8 @@ def prepare(
     Args:
         config: The model's config.
         what: ``'train'``: forward, loss, backward and a step of the optimizer; ``'inference'``: a
-            test step, with what follows the network.
+            test step, with what follows the network; ``'neuron'``: forward and backward of the
+            neuron alone, on maps of 64 channels; ``'neuron-inference'``: its forward.
         size: Height and width in pixels, or one number for both.
         batch_size: Images of a batch.
         device: Where to run.
@@ -160,6 +171,8 @@ def prepare(
     Raises:
         UserError: If a model is to be merged for training.
     """
+    if what.startswith('neuron'):
+        return _neuron(config.model.backbone, what == 'neuron', size, batch_size, device)
     scope = check_scope(config)
     height, width = size[0], size[-1]
     cast = torch.autocast(device.partition(':')[0], torch.bfloat16) if bf16 else nullcontext()
@@ -183,6 +196,24 @@ def prepare(
     if form:
         raise UserError('--deploy merges a model for inference; add --what inference.')
     return _training(model, batch, cast, scope)
+
+
+def _neuron(
+    backbone: dict, train: bool, size: Sequence[int], batch_size: int, device: str
+) -> Callable[[], None]:
+    time_steps = backbone.get('time_steps', 1)
+    neuron = set_time_steps(build_neuron(backbone.get('neuron')), time_steps).to(device)
+    shape = (time_steps * batch_size, NEURON_CHANNELS, size[0], size[-1])
+    x, grad = torch.randn(shape, device=device, requires_grad=train), torch.randn(shape).to(device)
+
+    def run() -> None:
+        with torch.set_grad_enabled(train):
+            out = neuron(x)
+        if train:
+            out.backward(grad)
+            x.grad = None
+
+    return run
 
 
 def _training(model: nn.Module, batch: dict, cast, scope: str) -> Callable[[], None]:
@@ -249,7 +280,11 @@ def summarize(times: dict[str, list[float]]) -> dict[str, dict]:
 
 
 def _show(result: dict[str, dict], what: str) -> None:
-    table = Table('side', 'median, s', 'to the first', title=f'One {what} iteration')
+    table = Table('side', 'median, s', 'to the first', title=f'One iteration: {what}')
+    memory = ['peak' in side for side in result.values()]
+    if all(memory):
+        table.add_column('peak above idle, MiB')
     for name, side in result.items():
-        table.add_row(name, f'{side["median"]:.4g}', f'{side["ratio"]:.3g}')
+        peak = [f'{side["peak"]:.4g}'] if all(memory) else []
+        table.add_row(name, f'{side["median"]:.4g}', f'{side["ratio"]:.3g}', *peak)
     Console(width=110).print(table)

@@ -44,13 +44,13 @@ def energy(argv: Sequence[str] | None = None) -> Energy:
     if args.num_images < 1:
         raise UserError(f'--num-images is {args.num_images}, but at least 1 image is needed.')
     counted = measure(args)
-    if rates:
+    if rates is not None:
         use_rates(counted, rates)
     out_dir = Path(args.out_dir or Path('work_dirs', Path(args.config).stem, 'energy'))
     make_folder(out_dir)
     write_report(counted, out_dir)
     show(counted)
-    if not (args.checkpoint or rates):
+    if not args.checkpoint and rates is None:
         print('no checkpoint was given: these are the rates of a network that has learnt nothing')
     print(f"energy.csv, energy.md, energy.json and energy.png are in '{out_dir}'")
     return counted
@@ -58,7 +58,7 @@ def energy(argv: Sequence[str] | None = None) -> Energy:
 
 def _parser() -> ArgumentParser:
     parser = config_parser('Estimate the energy of a spiking model, layer by layer')
-    parser.add_argument('checkpoint', nargs='?', help='checkpoint file; without it, as initialized')
+    parser.add_argument('checkpoint', nargs='?', help='checkpoint file; without it, as built')
     parser.add_argument('--images', help="an image or a folder; default: the config's test images")
     parser.add_argument('--num-images', type=int, default=8, help='how many to run (default: 8)')
     parser.add_argument('--size', type=int, help='run noise, a square of this many pixels, instead')
