@@ -99,6 +99,10 @@ def benchmark(argv: Sequence[str] | None = None) -> dict[str, dict]:
     for path in args.configs:
         sides[Path(path).stem] = (load_config(path), args.deploy)
     first = next(iter(sides))
+    for time_steps in args.time_steps:
+        config = deepcopy(sides[first][0])
+        config.model.backbone.time_steps = time_steps
+        sides[f'{first} (T = {time_steps})'] = (config, args.deploy)
     for name in args.against:
         config = deepcopy(sides[first][0])
         neuron = dict(config.model.backbone.get('neuron') or {'type': 'mmspike.LIF'})
@@ -129,6 +133,9 @@ def _parser() -> ArgumentParser:
     )
     parser.add_argument('configs', nargs='+', help='config files; ratios are to the first')
     parser.add_argument('--against', nargs='+', choices=AGAINST, default=[], help='further sides')
+    parser.add_argument(
+        '--time-steps', nargs='+', type=int, default=[], help='the first config with each T besides'
+    )
     parser.add_argument('--what', choices=WHAT, default='train')
     parser.add_argument('--size', type=int, nargs='+', default=[256], help='pixels: H or H W')
     parser.add_argument('--batch', type=int, default=2, help='images of a batch (default: 2)')
@@ -171,6 +178,7 @@ def prepare(
     Raises:
         UserError: If a model is to be merged for training.
     """
+    make_torchvision_importable()  # Here too: memory is measured in a process of its own.
     if what.startswith('neuron'):
         return _neuron(config.model.backbone, what == 'neuron', size, batch_size, device)
     scope = check_scope(config)

@@ -8,6 +8,8 @@ from collections.abc import Callable
 import psutil
 import torch
 
+from mmspike.errors import UserError
+
 INTERVAL = 0.005  # Seconds from one look to the next.
 
 
@@ -23,6 +25,9 @@ def peak_above_idle(make_run: Callable[..., Callable[[], None]], args: tuple, de
 
     Returns:
         The peak of two runs in MiB.
+
+    Raises:
+        UserError: If the process ended without an answer, as where memory runs out.
     """
     context = multiprocessing.get_context('spawn')
     receiver, sender = context.Pipe(duplex=False)
@@ -31,6 +36,11 @@ def peak_above_idle(make_run: Callable[..., Callable[[], None]], args: tuple, de
     sender.close()
     try:
         return receiver.recv()
+    except EOFError as error:
+        raise UserError(
+            'the process that measures memory ended before its answer, and said why above; try a '
+            'smaller --size or --batch.'
+        ) from error
     finally:
         process.join()
 

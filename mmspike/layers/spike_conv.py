@@ -5,11 +5,31 @@ Chosen with the switch that OpenMMLab has already,
 with its own weight names and initialization.
 """
 
+from contextlib import AbstractContextManager
+
+import torch
 from mmcv.cnn import build_norm_layer
 from torch import Tensor, nn
 
-from mmspike.neurons import build_neuron, mean_over_time
+from mmspike.neurons import LIF, build_neuron, mean_over_time
 from mmspike.registry import MODELS
+
+
+def keep_as_bytes(spikes: Tensor) -> AbstractContextManager:
+    """Let autograd keep spikes for the backward pass in a byte each, and not in four.
+
+    Args:
+        spikes: 0 and 1, saved by what runs inside the context.
+    """
+    place, shape, dtype = spikes.data_ptr(), spikes.shape, spikes.dtype
+
+    def pack(x: Tensor) -> Tensor:
+        return x.to(torch.bool) if x.data_ptr() == place and x.shape == shape else x
+
+    def unpack(x: Tensor) -> Tensor:
+        return x.to(dtype) if x.dtype == torch.bool else x
+
+    return torch.autograd.graph.saved_tensors_hooks(pack, unpack)
 
 
 class _Spiking:
@@ -26,7 +46,12 @@ class _Spiking:
         self.neuron = build_neuron(neuron)
 
     def forward(self, x: Tensor, *args) -> Tensor:
-        return super().forward(self.neuron(x), *args)
+        x = self.neuron(x)
+        # A subclass may fire something else than 0 and 1.
+        if not (self.training and torch.is_grad_enabled() and type(self.neuron) is LIF):
+            return super().forward(x, *args)
+        with keep_as_bytes(x):
+            return super().forward(x, *args)
 
 
 @MODELS.register_module()

@@ -70,8 +70,8 @@ def test_the_other_side_fires_the_same_spikes(options):
 @pytest.mark.parametrize('what', ['train', 'inference', 'neuron', 'neuron-inference'])
 def test_the_command(config, tmp_path, capsys, what):
     argv = [config, '--against', 'twin', '--what', what, '--size', '32', '48', '--repeats', '2']
-    result = benchmark([*argv, '--out-dir', str(tmp_path / 'out')])
-    assert list(result) == ['tiny', 'tiny (twin)']
+    result = benchmark([*argv, '--time-steps', '1', '3', '--out-dir', str(tmp_path / 'out')])
+    assert list(result) == ['tiny', 'tiny (T = 1)', 'tiny (T = 3)', 'tiny (twin)']
     assert all(len(side['seconds']) == 2 and side['median'] > 0 for side in result.values())
     told = json.loads((tmp_path / 'out' / 'benchmark.json').read_text())
     assert told['sides'] == result
@@ -105,6 +105,15 @@ def hold(megabytes):
 
 def test_the_peak_of_memory():
     assert peak_above_idle(hold, (200,), 'cpu') == pytest.approx(200, abs=30)
+
+
+def fail():
+    raise RuntimeError('on purpose')
+
+
+def test_a_process_that_ends_without_an_answer():
+    with pytest.raises(UserError, match='measures memory ended before its answer'):
+        peak_above_idle(fail, (), 'cpu')
 
 
 def test_bad_input(config, monkeypatch):

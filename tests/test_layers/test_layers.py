@@ -14,6 +14,7 @@ from mmspike.layers import (
     SpikeLinear,
     SpikeSelfAttention,
 )
+from mmspike.layers.spike_conv import keep_as_bytes
 from mmspike.neurons import LIF, default_neuron, set_time_steps
 
 T, B = 2, 2
@@ -45,6 +46,33 @@ def test_spiking_layer_is_the_stock_layer_on_spikes(spiking, stock, args, shape)
     spikes = LIF(T)(x)
     assert set(spikes.unique().tolist()) == {0.0, 1.0}
     assert torch.equal(layer(x), twin(spikes))
+
+
+@pytest.mark.parametrize('autocast', [False, True])
+def test_spikes_are_kept_in_bytes_for_the_same_gradients(autocast):
+    torch.manual_seed(0)
+    layer = set_time_steps(SpikeConv2d(4, 6, 3), T).train()
+    x = (torch.randn(T * B, 4, 7, 7) * 3).requires_grad_()
+    with torch.autocast('cpu', torch.bfloat16, enabled=autocast):
+        layer(x).float().square().sum().backward()
+        grads = x.grad.clone(), layer.weight.grad.clone()
+        x.grad = layer.weight.grad = None
+        layer.eval()  # As it is without.
+        layer(x).float().square().sum().backward()
+    assert torch.equal(grads[0], x.grad)
+    assert torch.equal(grads[1], layer.weight.grad)
+    hooks = keep_as_bytes(fired := LIF(T)(x.detach()))
+    assert hooks.pack_hook(fired).element_size() == 1
+    assert torch.equal(hooks.unpack_hook(hooks.pack_hook(fired)), fired)
+    assert hooks.pack_hook(layer.weight) is layer.weight
+
+
+def test_a_training_layer_unpacks_its_spikes_only_when_asked():
+    layer = set_time_steps(SpikeConv2d(4, 4, 1), T).train()
+    node = layer(torch.randn(T * B, 4, 16, 16, requires_grad=True)).grad_fn
+    first, second = node._saved_input, node._saved_input
+    assert torch.equal(first, second)
+    assert first.data_ptr() != second.data_ptr()  # Made anew each time: kept is something else.
 
 
 def test_conv_cfg_makes_a_stock_module_spike_and_keeps_its_initialization():
