@@ -1,4 +1,4 @@
-"""Inference for people: pictures in, pictures and a JSON out."""
+"""What the commands for people do: inference, pictures of spikes, energy, proof and speed."""
 
 from .inference import Inferencer
 

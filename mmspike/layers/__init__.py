@@ -11,6 +11,7 @@ from .spike_conv import (
     SpikeLinear,
     SpikeReadoutConv2d,
     SpikeReadoutLinear,
+    keep_nothing,
 )
 from .spiking_head import SpikingHead, make_spiking
 from .token_mixers import SepConv
@@ -35,6 +36,7 @@ __all__ = [
     'SpikeReadoutLinear',
     'SpikeSelfAttention',
     'SpikingHead',
+    'keep_nothing',
     'make_spiking',
     'spike_conv_norm',
     'take_entry_neuron',

@@ -5,7 +5,9 @@ Chosen with the switch that OpenMMLab has already,
 with its own weight names and initialization.
 """
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
 
 import torch
 from mmcv.cnn import build_norm_layer
@@ -13,6 +15,21 @@ from torch import Tensor, nn
 
 from mmspike.neurons import LIF, build_neuron, mean_over_time
 from mmspike.registry import MODELS
+
+_keeping: ContextVar[bool] = ContextVar('keeping', default=True)
+
+
+@contextmanager
+def keep_nothing() -> Iterator[None]:
+    """Leave to others what autograd keeps, as activation checkpointing does, which keeps nothing.
+
+    Of nested hooks for saved tensors torch asks the innermost alone.
+    """
+    token = _keeping.set(False)
+    try:
+        yield
+    finally:
+        _keeping.reset(token)
 
 
 def keep_as_bytes(spikes: Tensor) -> AbstractContextManager:
@@ -47,8 +64,9 @@ class _Spiking:
 
     def forward(self, x: Tensor, *args) -> Tensor:
         x = self.neuron(x)
-        # A subclass may fire something else than 0 and 1.
-        if not (self.training and torch.is_grad_enabled() and type(self.neuron) is LIF):
+        saves = self.training and torch.is_grad_enabled() and _keeping.get()
+        # A subclass of the neuron may fire something else than 0 and 1.
+        if not (saves and type(self.neuron) is LIF):
             return super().forward(x, *args)
         with keep_as_bytes(x):
             return super().forward(x, *args)

@@ -7,6 +7,7 @@ from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from torch import nn
 
+from mmspike.layers import spike_conv
 from mmspike.models.backbones import MetaSpikeFormer
 from mmspike.neurons import LIF
 
@@ -162,6 +163,15 @@ def train_once(model, x):
     model.train()
     sum(out.pow(2).mean() for out in model(x)).backward()
     return {n: p.grad for n, p in model.named_parameters()}, model.state_dict()
+
+
+def test_blocks_that_are_computed_again_keep_no_spikes(monkeypatch):
+    """Hooks of ours inside those of the checkpoint would keep what it lets go."""
+    kept = []
+    original = spike_conv.keep_as_bytes
+    monkeypatch.setattr(spike_conv, 'keep_as_bytes', lambda x: kept.append(x.shape) or original(x))
+    tiny(with_cp=True).train()(torch.randn(B, 3, 32, 32))[-1].sum().backward()
+    assert len(kept) == 4  # The downsamplings, which stand between the blocks.
 
 
 def test_checkpointing_changes_neither_gradients_nor_statistics():

@@ -20,6 +20,7 @@ from mmspike.layers import (
     ConvNorm,
     MetaBlock,
     SepConv,
+    keep_nothing,
     spike_conv_norm,
     take_entry_neuron,
 )
@@ -70,22 +71,18 @@ def check_outputs(
 
 
 @contextmanager
-def frozen_statistics(module: nn.Module):
+def computed_again(module: nn.Module):
     """Keep the running statistics of `module`'s norms while its forward is computed again."""
     norms = [m for m in module.modules() if isinstance(m, _BatchNorm)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.momentum = 0.0
     try:
-        yield
+        with keep_nothing():
+            yield
     finally:
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
-
-
-@contextmanager
-def _nothing():
-    yield
 
 
 def _conv_mixers(dim: int, heads: int, variant: dict, norm_cfg: dict | None) -> tuple:
@@ -315,7 +312,7 @@ class MetaSpikeFormer(BaseModule):
             block,
             x,
             use_reentrant=False,
-            context_fn=lambda: (_nothing(), frozen_statistics(block)),
+            context_fn=lambda: (keep_nothing(), computed_again(block)),
         )
 
     def _freeze(self) -> None:
