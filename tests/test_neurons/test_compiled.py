@@ -1,6 +1,7 @@
 """The compiled dynamics fire the same spikes with the same gradients, and compile seldom."""
 
 import itertools
+import os
 import subprocess
 import sys
 
@@ -65,7 +66,7 @@ def test_compiled_in_single_precision_and_seldom():
     assert counters['stats']['unique_graphs'] <= 3
 
 
-def test_without_a_compiler_the_loop_runs_and_the_log_says_it_once():
+def test_without_a_compiler_the_loop_runs_and_the_log_says_it_once(tmp_path):
     code = """
 import torch
 from mmspike.neurons import LIF
@@ -77,11 +78,8 @@ for _ in range(2):
     assert torch.equal(spikes, plain(x))
     spikes.sum().backward()
 """
-    environment = dict(CXX='/no/such/compiler', PATH='/no/path', HOME='/tmp')
-    environment['TORCHINDUCTOR_CACHE_DIR'] = '/tmp/mmspike_no_cache'
-    import os
-
-    environment = {**os.environ, **environment}
+    own = dict(CXX='/no/such/compiler', PATH='/no/path', TORCHINDUCTOR_CACHE_DIR=str(tmp_path))
+    environment = {**os.environ, **own}
     done = subprocess.run(
         [sys.executable, '-c', code], capture_output=True, text=True, env=environment
     )
