@@ -125,7 +125,7 @@ class EnergyMeter:
         self.layers = find_layers(model)
         self.images = 0
         self.tallies: dict[str, LayerTally] = {}
-        self._path, self._backbone = find_backbone(model)
+        _, self._backbone = find_backbone(model)
         self._analog = AnalogOperations(model)
         self._seen: dict[str, tuple[int, Tensor, str]] = {}
         self._handles: list = []

@@ -126,11 +126,15 @@ HEADINGS = (
 )
 
 
-def show(energy: Energy, console: Console | None = None) -> None:
+def wide_console() -> Console:
+    """Give a console as wide as the terminal, or wide enough for tables in a file."""
+    console = Console()
+    return console if console.is_terminal else Console(width=120)
+
+
+def show(energy: Energy) -> None:
     """Print the table and the totals to the terminal."""
-    console = console or Console()
-    if not console.is_terminal:
-        console = Console(width=120)
+    console = wide_console()
     table = Table(*HEADINGS[:3], *HEADINGS[4:], title='Energy by layer')
     for column in table.columns[3:]:
         column.justify = 'right'

@@ -8,6 +8,7 @@ N D^2 / heads operations each (N D for SDSA-1 and 2).
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from math import prod
 
 from torch import nn
 
@@ -72,23 +73,16 @@ def weight_macs(layer: nn.Module, inputs: Shape, outputs: Shape) -> int:
         outputs: Shape of one sample at its output.
     """
     if isinstance(layer, nn.Linear):
-        return _product(outputs) * layer.in_features
+        return prod(outputs) * layer.in_features
     # A transposed convolution spreads each input, the others gather for each output.
     positions = inputs if layer.transposed else outputs
     partners = layer.out_channels if layer.transposed else layer.in_channels
-    return _product(positions) * partners // layer.groups * _product(layer.kernel_size)
-
-
-def _product(numbers: Shape) -> int:
-    result = 1
-    for number in numbers:
-        result *= number
-    return result
+    return prod(positions) * partners // layer.groups * prod(layer.kernel_size)
 
 
 def _dense(kernel: int, in_channels: int) -> Callable[[Shape, Shape], int]:
     """Count those of a dense convolution with the output's size."""
-    return lambda _, outputs: kernel**2 * in_channels * _product(outputs)
+    return lambda _, outputs: kernel**2 * in_channels * prod(outputs)
 
 
 def _apart(*convs: nn.Conv2d) -> Callable[[Shape, Shape], int]:
@@ -207,8 +201,8 @@ def _attention(name: str, module: SpikeSelfAttention, label: Callable) -> Iterat
     def product(_: Shape, outputs: Shape) -> int:
         channels, *positions = outputs
         if isinstance(module, (SDSA1, SDSA2)):
-            return channels * _product(positions)
-        return channels**2 // heads * _product(positions)
+            return channels * prod(positions)
+        return channels**2 // heads * prod(positions)
 
     for operand in module.operands:
         neuron = getattr(module, f'{operand}_neuron')

@@ -84,13 +84,14 @@ def measure(args: Namespace) -> Energy:
         paths = find_images(args.images)[: args.num_images]
         args.num_images = len(paths)
         host = Host(config, args.checkpoint, args.device)
-        return _run(host.model, lambda path: host.predict(host.read(path)), paths, args)
+        meter = EnergyMeter(host.model)
+        return _run(meter, lambda path: host.predict(host.read(path)), paths, args)
     model = build_model(config, scope, args.checkpoint, args.device)
-    EnergyMeter(model)  # Refuses what does not spike before any data is looked for.
+    meter = EnergyMeter(model)  # Refuses what does not spike before any data is looked for.
     with DefaultScope.overwrite_default_scope(scope):
         sized = args.size is not None
         batches = [noise_batch(config, scope, args.size)] if sized else _batches(config, model)
-        return _run(model, model.test_step, islice(batches, args.num_images), args)
+        return _run(meter, model.test_step, islice(batches, args.num_images), args)
 
 
 def _own_size(config: Config) -> int:
@@ -104,9 +105,9 @@ def _own_size(config: Config) -> int:
     return 224
 
 
-def _run(model: nn.Module, run, inputs: Iterable, args: Namespace) -> Energy:
+def _run(meter: EnergyMeter, run, inputs: Iterable, args: Namespace) -> Energy:
     total = args.num_images if args.size is None else 1
-    with torch.no_grad(), EnergyMeter(model) as meter:
+    with torch.no_grad(), meter:
         for item in track(inputs, 'Energy', total=total):
             run(item)
     return meter.energy(args.e_mac, args.e_ac)

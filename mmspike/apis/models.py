@@ -1,4 +1,4 @@
-"""Models and batches for the commands that look at a model: energy, and proof of spikes."""
+"""Models and batches for the commands that look at a model: energy, proof of spikes, speed."""
 
 from importlib import import_module
 from pathlib import Path
@@ -12,7 +12,7 @@ from mmengine.structures import InstanceData, PixelData
 from torch import nn
 
 from mmspike.engine.checkpoint import check_fits, load_checkpoint_file
-from mmspike.engine.config import SEQUENCE_LOADERS, test_dataset
+from mmspike.engine.config import sequence_loader
 from mmspike.engine.cpu import use_cpu_well
 from mmspike.errors import UserError
 
@@ -69,8 +69,7 @@ def noise_batch(config: Config, scope: str, size: int | tuple[int, int], count: 
         raise UserError(f'--size is {size}, but an image has at least 1 pixel.')
     backbone = config.model.backbone
     channels = backbone.get('in_channels', 3)
-    kinds = [str(t['type']).rpartition('.')[2] for t in test_dataset(config).get('pipeline') or []]
-    frames = [backbone.time_steps] if set(kinds) & set(SEQUENCE_LOADERS) else []
+    frames = [backbone.time_steps] if sequence_loader(config) else []
     module, name = SAMPLES[scope]
     kind = getattr(import_module(module), name)
     meta = dict(img_shape=shape, ori_shape=shape, pad_shape=shape, scale_factor=(1.0, 1.0))

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import torch
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
-from rich.console import Console
 from rich.table import Table
 from torch import nn
 
 from mmspike.analysis import FiringRateRecorder
+from mmspike.analysis.energy_report import wide_console
 from mmspike.analysis.spike_driven import Operand, OperandRecorder, enliven
 from mmspike.analysis.values import ANALOG, INTEGERS, SILENT
 from mmspike.compat import make_torchvision_importable
@@ -131,5 +131,4 @@ def show(operands: Sequence[Operand]) -> None:
     for operand in operands:
         saw = 'the image' if operand.is_first else operand.kind
         table.add_row(operand.operation, operand.name, saw, f'{operand.rate:.4f}')
-    console = Console()
-    (console if console.is_terminal else Console(width=120)).print(table)
+    wide_console().print(table)

@@ -215,9 +215,14 @@ def check_start(model: nn.Module, checkpoint: dict, path: str | Path) -> str | N
     return None
 
 
+def is_wrapped(model: nn.Module) -> bool:
+    """Tell whether a model stands under ``module`` of what distributes it or augments its tests."""
+    return is_model_wrapper(model) or isinstance(model, BaseTTAModel)
+
+
 def unwrap(model: nn.Module) -> nn.Module:
     """Take a model out of what distributes it or augments its tests."""
-    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
+    while is_wrapped(model):
         model = model.module
     return model
 

@@ -76,6 +76,12 @@ def test_dataset(config: Config) -> ConfigDict:
     return dataset
 
 
+def sequence_loader(config: Config) -> str | None:
+    """Name the transform by which a config tests on sequences; None if it tests on pictures."""
+    kinds = (str(t['type']).rpartition('.')[2] for t in test_dataset(config).get('pipeline') or [])
+    return next((kind for kind in kinds if kind in SEQUENCE_LOADERS), None)
+
+
 def demand_pictures(config: Config, what: str) -> None:
     """Demand that a config tests on pictures and not on sequences.
 
@@ -86,13 +92,12 @@ def demand_pictures(config: Config, what: str) -> None:
     Raises:
         UserError: If its test pipeline loads events or folders of frames.
     """
-    for transform in test_dataset(config).get('pipeline') or []:
-        kind = str(transform['type']).rpartition('.')[2]
-        if kind in SEQUENCE_LOADERS:
-            raise UserError(
-                f'{what} shows single pictures, but the config tests on sequences ({kind}); '
-                'let tools/test.py write the predictions of sequences to a file with --out.'
-            )
+    kind = sequence_loader(config)
+    if kind:
+        raise UserError(
+            f'{what} shows single pictures, but the config tests on sequences ({kind}); '
+            'let tools/test.py write the predictions of sequences to a file with --out.'
+        )
 
 
 def _rebase(node: object, old: str, new: str) -> object:

@@ -4,12 +4,12 @@ from argparse import Namespace
 from copy import deepcopy
 
 from mmengine.config import Config
-from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import Runner
 
 from mmspike.deploy import reparameterize
 from mmspike.errors import UserError
 
+from .checkpoint import is_wrapped
 from .config import demand_pictures, test_dataset
 
 HOOKS = dict(
@@ -120,7 +120,7 @@ def deploy(runner: Runner, form: str) -> None:
     """
     runner.load_or_resume()
     holder, name, model = runner, 'model', runner.model
-    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
+    while is_wrapped(model):
         holder, name, model = model, 'module', model.module
     setattr(holder, name, reparameterize(model.eval(), form))
 

@@ -4,7 +4,6 @@ import re
 
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
-from torch import nn
 
 from mmspike.analysis import FiringRateRecorder
 from mmspike.engine.checkpoint import unwrap
@@ -52,7 +51,7 @@ class FiringRateHook(Hook):
         Args:
             runner: The runner about to train.
         """
-        names = FiringRateRecorder(self._model(runner)).neurons
+        names = FiringRateRecorder(unwrap(runner.model)).neurons
         if not any(self.layers.search(name) for name in names):
             raise UserError(
                 f'layers of FiringRateHook is {self.layers.pattern!r}, but no neuron layer has it '
@@ -68,7 +67,7 @@ class FiringRateHook(Hook):
             data_batch: Not used.
         """
         if self.every_n_train_iters(runner, self.interval):
-            self._recorder = FiringRateRecorder(self._model(runner)).__enter__()
+            self._recorder = FiringRateRecorder(unwrap(runner.model)).__enter__()
 
     def after_train_iter(
         self,
@@ -111,7 +110,3 @@ class FiringRateHook(Hook):
                     f'{way_out}, put a norm before it, or lower the learning rate.'
                 )
             self._warned[name] = state
-
-    @staticmethod
-    def _model(runner: Runner) -> nn.Module:
-        return unwrap(runner.model)
