@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from lively import enliven
 from mmengine.registry import MODELS, DefaultScope
 from torch.utils.flop_counter import FlopCounterMode
 
 from mmspike.analysis import FiringRateRecorder
 from mmspike.analysis.energy import EnergyMeter, use_rates
+from mmspike.analysis.spike_driven import enliven
 from mmspike.analysis.values import ANALOG, INTEGERS
 from mmspike.apis.energy import energy
 from mmspike.engine import load_config

@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from lively import enliven
 from mmengine.registry import MODELS
 from torch import nn
 
 from mmspike.analysis import FiringRateRecorder, find_neurons, mean_map
+from mmspike.analysis.spike_driven import enliven
 from mmspike.errors import UserError
 from mmspike.layers import SpikeConv2d, SpikeLinear
 from mmspike.neurons import LIF, fold, set_time_steps

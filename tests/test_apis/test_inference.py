@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from lively import enliven
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 
+from mmspike.analysis.spike_driven import enliven
 from mmspike.apis import Inferencer
 from mmspike.apis.cli import infer
 from mmspike.apis.drawing import Painter

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from lively import enliven
 from mmcv.cnn import ConvModule
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from mmspike.analysis.spike_driven import enliven
 from mmspike.deploy import FORMS, reparameterize
 from mmspike.errors import UserError
 from mmspike.layers import RepConv, SepConv, SpikeLinear

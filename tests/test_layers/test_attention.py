@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from lively import enliven
 from mmcv.cnn import ConvModule
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from mmspike.analysis.spike_driven import enliven
 from mmspike.layers import ATTENTIONS, SDSA1, SDSA2, SDSA4, RepConv, SpikeSelfAttention
 from mmspike.neurons import LIF, set_time_steps
 

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from lively import enliven
 from mmcv.cnn import ConvModule
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
@@ -13,6 +12,7 @@ from spikes import may_see_real_values, see_real_values
 from torch import nn
 
 import mmspike.registry as ours
+from mmspike.analysis.spike_driven import enliven
 from mmspike.errors import UserError
 from mmspike.layers import SpikeConv2d, SpikeReadoutConv2d, SpikeReadoutLinear, make_spiking
 from mmspike.neurons import set_time_steps

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from lively import enliven
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 from released import golden, golden_images, released_checkpoint
 from spikes import may_see_real_values, see_real_values
 
+from mmspike.analysis.spike_driven import enliven
 from mmspike.engine.cli import test as run_test
 from mmspike.engine.convert import convert_checkpoint, convert_state_dict
 from mmspike.errors import UserError

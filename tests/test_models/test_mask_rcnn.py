@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from lively import enliven
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from spikes import may_see_real_values, see_real_values
 from torch import nn
 
+from mmspike.analysis.spike_driven import enliven
 from mmspike.layers import SpikeSelfAttention
 from mmspike.neurons import LIF
 

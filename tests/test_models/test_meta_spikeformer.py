@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from lively import enliven
 from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from torch import nn
 
+from mmspike.analysis.spike_driven import enliven
 from mmspike.layers import spike_conv
 from mmspike.models.backbones import MetaSpikeFormer
 from mmspike.neurons import LIF

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from lively import enliven
 from mmengine.config import Config, ConfigDict
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.structures import InstanceData, PixelData
 from spikes import may_see_real_values, see_real_values
 
+from mmspike.analysis.spike_driven import enliven
 from mmspike.errors import UserError
 from mmspike.neurons import LIF
 

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from lively import enliven
 from mmengine.config import Config, DictAction
 from mmengine.registry import MODELS, DefaultScope
 from spikes import may_see_real_values, see_real_values
 from torch import nn
 
 from mmspike.analysis import FiringRateRecorder
+from mmspike.analysis.spike_driven import enliven
 from mmspike.analysis.spike_pictures import LayerNames, draw_heat_maps
 from mmspike.layers import MetaBlock
 from mmspike.models.backbones import MetaSpikeFormer

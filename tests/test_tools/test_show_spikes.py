@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from lively import enliven
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 
+from mmspike.analysis.spike_driven import enliven
 from mmspike.analysis.spike_pictures import LayerNames, draw_heat_maps, draw_rates, part_colors
 from mmspike.apis.cli import show_spikes
 from mmspike.datasets.shapes import draw_scene
