@@ -177,6 +177,13 @@ class TestTorch:
         assert env_script.other_torch_asked(checkout, False, str(tmp_path))
         assert env_script.other_torch_asked(checkout, True, None)
 
+    def test_each_family_has_its_own_mmcv_and_wheel(self, env_script):
+        maintained = env_script.Setup(ROOT)
+        original = env_script.Setup(ROOT, family='openmmlab')
+        assert (maintained.mmcv_name, maintained.runtime) == ('onedl-mmcv', 'runtime')
+        assert (original.mmcv_name, original.mmcv) == ('mmcv', '2.1.0')
+        assert original.mmcv != maintained.mmcv
+
     def test_torchvision_follows_torch(self, env_script):
         assert env_script.torchvision_version('2.13.0+cpu') == '0.28.0'
         assert env_script.torchvision_version('2.6.1') == '0.21.1'
@@ -189,14 +196,14 @@ class TestErrors:
         monkeypatch.delenv('CXX', raising=False)
         monkeypatch.setenv('PATH', str(tmp_path))
         with pytest.raises(env_script.SetupError, match='no C\\+\\+ compiler'):
-            env_script.check_compiler(ROOT)
+            env_script.check_compiler(env_script.Setup(ROOT))
 
     def test_cached_wheel_needs_no_compiler(self, env_script, monkeypatch, tmp_path):
         monkeypatch.delenv('CXX', raising=False)
         monkeypatch.setenv('PATH', str(tmp_path))
         mmcv = env_script.pinned(ROOT, 'onedl-mmcv', 'runtime')
         write_wheel(env_script.cache_dir() / 'wheels' / f'a-mmcv{mmcv}-gcc-cpu' / 'a.whl')
-        env_script.check_compiler(ROOT)
+        env_script.check_compiler(env_script.Setup(ROOT))
 
     @pytest.mark.parametrize(
         ('output', 'expected'),

@@ -29,6 +29,8 @@ if sys.version_info < (3, 10):  # noqa: UP036 - this is where an older Python is
         'run the same command with a newer python3.'.format(*sys.version_info[:2])
     )
 
+# For each family of packages, the name of its mmcv and the file in requirements/ that pins it.
+FAMILIES = {'onedl': ('onedl-mmcv', 'runtime'), 'openmmlab': ('mmcv', 'openmmlab')}
 CPU_INDEX = 'https://download.pytorch.org/whl/cpu'
 KEPT_TORCH = 'mmspike_kept_torch.pth'
 MARKER = 'mmspike-setup.json'
@@ -102,8 +104,17 @@ class Progress:
 class Setup:
     """The set-up of one checkout: where its files are and how its commands run."""
 
-    def __init__(self, root: Path, total_steps: int = 0, lock_fd: int | None = None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        total_steps: int = 0,
+        lock_fd: int | None = None,
+        family: str = 'onedl',
+    ) -> None:
         self.root = root
+        self.family = family
+        self.mmcv_name, self.runtime = FAMILIES[family]
+        self.mmcv = pinned(root, self.mmcv_name, self.runtime)
         self.venv = root / '.venv'
         self.python = self.venv / 'bin' / 'python'
         self.log = self.venv / 'setup.log'
@@ -309,10 +320,10 @@ def no_compiler() -> SetupError:
     )
 
 
-def check_compiler(root: Path) -> None:
+def check_compiler(setup: Setup) -> None:
     """Stop before any download when mmcv can be neither compiled nor taken from the cache."""
-    mmcv = pinned(root, 'onedl-mmcv', 'runtime')
-    if compiler() is None and not list((cache_dir() / 'wheels').glob(f'*-mmcv{mmcv}-*/*.whl')):
+    wheels = (cache_dir() / 'wheels').glob(f'*-mmcv{setup.mmcv}-*/*.whl')
+    if compiler() is None and not list(wheels):
         raise no_compiler()
 
 
@@ -470,9 +481,8 @@ def mmcv_key(setup: Setup) -> tuple[str, bool]:
             f'torch {torch} is a CUDA build, but nvcc, which compiles mmcv for it, was not found: '
             'install the CUDA toolkit or set CUDA_HOME, or use a CPU build of torch.'
         )
-    mmcv = pinned(setup.root, 'onedl-mmcv', 'runtime')
     ops = 'cuda' if cuda else 'cpu'
-    return wheel_key(python_tag(setup), torch, mmcv, compiler_family(compiler()), ops), cuda
+    return wheel_key(python_tag(setup), torch, setup.mmcv, compiler_family(compiler()), ops), cuda
 
 
 def python_headers(setup: Setup) -> Path:
@@ -524,7 +534,7 @@ def build_mmcv(setup: Setup, key: str, cuda: bool) -> Path:
         env['CUDA_VISIBLE_DEVICES'] = ''
         if compiler_family(cxx) == 'gcc' and ' ' not in str(build):
             env |= precompile_header(setup, cxx, build)
-    mmcv = f'onedl-mmcv=={pinned(setup.root, "onedl-mmcv", "runtime")}'
+    mmcv = f'{setup.mmcv_name}=={setup.mmcv}'
     # pip's own wheel cache does not tell torch versions apart.
     options = ['-v', '--no-cache-dir', '--no-deps', '--no-build-isolation', '-w', str(build)]
     setup.pip('wheel', *options, mmcv, extra_env=env)
@@ -559,7 +569,7 @@ def install_build_tools(setup: Setup) -> None:
     setup.pip('install', '-r', setup.requirements('build'))
     # Both are asked for and own the same files; the headless one, which needs no display
     # libraries, has to be written last.
-    opencv = pinned(setup.root, 'opencv-python', 'runtime')
+    opencv = pinned(setup.root, 'opencv-python', setup.runtime)
     setup.pip('install', '--no-deps', f'opencv-python=={opencv}')
 
 
@@ -573,6 +583,7 @@ def finish(setup: Setup, tests: bool) -> None:
         'requirements': digest(setup.root),
         'tests': tests,
         'torch': setup.torch_version(),
+        'family': setup.family,
     }
     partial = setup.venv / (MARKER + '.part')
     partial.write_text(json.dumps(marker, indent=1) + '\n')
@@ -623,7 +634,7 @@ def install_all(setup: Setup, args: argparse.Namespace, python: str, keep: str |
         install_build_tools(setup)
     install_mmcv(setup)
     with step('install OpenMMLab packages'):
-        setup.pip('install', '-r', setup.requirements('runtime'))
+        setup.pip('install', '-r', setup.requirements(setup.runtime))
         install_torchvision(setup)
     if args.tests:
         with step('install test tools'):
@@ -636,9 +647,10 @@ def install_all(setup: Setup, args: argparse.Namespace, python: str, keep: str |
 def set_up(args: argparse.Namespace, root: Path, lock_fd: int) -> None:
     """Bring the checkout's environment to what the options ask for."""
     start = time.monotonic()
-    setup = Setup(root, 7 if args.tests else 6, lock_fd)
+    setup = Setup(root, 7 if args.tests else 6, lock_fd, args.family)
     python, keep = active_torch(setup.venv) if args.keep_torch else (base_python(setup.venv), None)
-    if other_torch_asked(setup, args.cuda, keep):
+    other_family = read_marker(setup).get('family', args.family) != args.family
+    if other_family or other_torch_asked(setup, args.cuda, keep):
         shutil.rmtree(setup.venv)
     if ready(setup, args.tests):
         seconds = time.monotonic() - start
@@ -646,7 +658,7 @@ def set_up(args: argparse.Namespace, root: Path, lock_fd: int) -> None:
         return
     args.tests = args.tests or bool(read_marker(setup).get('tests'))
     setup.progress.total = 7 if args.tests else 6
-    check_compiler(root)
+    check_compiler(setup)
     print(f'setting up mmspike in {setup.venv} (log: {setup.log})', flush=True)
     install_all(setup, args, python, keep)
     seconds = time.monotonic() - start
@@ -657,6 +669,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--tests', action='store_true', help='also install what the tests need')
+    parser.add_argument(
+        '--family',
+        choices=FAMILIES,
+        default='onedl',
+        help='the maintained OneDL packages (default), or the originals of OpenMMLab',
+    )
     torch = parser.add_mutually_exclusive_group()
     torch.add_argument(
         '--keep-torch',
