@@ -69,5 +69,6 @@ def _as_seen(model: nn.Module, x: Tensor) -> np.ndarray:
     picture = x.permute(1, 2, 0).clamp(0, 255).to(torch.uint8).numpy()
     if picture.shape[2] == 1:
         return picture.repeat(3, axis=2)
-    is_rgb = getattr(preprocessor, '_channel_conversion', getattr(preprocessor, 'to_rgb', False))
+    names = '_channel_conversion', 'channel_conversion', 'to_rgb'  # mmdet, mmseg, mmpretrain.
+    is_rgb = any(getattr(preprocessor, name, False) for name in names)
     return picture if is_rgb else picture[..., ::-1]

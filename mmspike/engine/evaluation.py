@@ -47,6 +47,8 @@ def show_predictions(config: Config, args: Namespace) -> None:
         hook.update(enable=True, interval=1, out_dir=args.show_dir)
     else:
         hook.update(draw=True)
+    if scope == 'mmseg':
+        hook.update(interval=1)  # OpenMMLab's own mmseg counts test images by it.
     if args.show_dir and scope == 'mmdet':
         hook.update(test_out_dir=args.show_dir)
     elif args.show_dir and scope == 'mmseg':
