@@ -39,9 +39,12 @@ def keep_as_bytes(spikes: Tensor) -> AbstractContextManager:
         spikes: 0 and 1, saved by what runs inside the context.
     """
     place, shape, dtype = spikes.data_ptr(), spikes.shape, spikes.dtype
+    fired = getattr(spikes, 'fired', None)  # A compiled neuron has them at hand.
 
     def pack(x: Tensor) -> Tensor:
-        return x.to(torch.bool) if x.data_ptr() == place and x.shape == shape else x
+        if x.data_ptr() != place or x.shape != shape:
+            return x
+        return x.to(torch.bool) if fired is None else fired
 
     def unpack(x: Tensor) -> Tensor:
         return x.to(dtype) if x.dtype == torch.bool else x

@@ -12,12 +12,29 @@ import torch
 from mmengine.logging import print_log
 from torch import Tensor
 
-from .functional import charge
 from .surrogate import SLOPES
 
 
+def _divided(x: Tensor, tau: Tensor, exact: bool) -> Tensor:
+    """`x` by `tau`; where the reciprocal is exact, a product costs a quarter of a division."""
+    return x * (1 / tau) if exact else x / tau
+
+
+def _charged(x: Tensor, v: Tensor | None, tau: Tensor, decay_input: bool, exact: bool) -> Tensor:
+    """The sums of `functional.charge`; None for `v` is rest at 0."""
+    if v is None:
+        return _divided(x, tau, exact) if decay_input else x.clone()
+    return v + _divided(x - v, tau, exact) if decay_input else v - _divided(v, tau, exact) + x
+
+
 def scan_forward(
-    x: Tensor, v_threshold: Tensor, tau: Tensor, soft: bool, decay_input: bool, keep: bool
+    x: Tensor,
+    v_threshold: Tensor,
+    tau: Tensor,
+    soft: bool,
+    decay_input: bool,
+    exact: bool,
+    keep: bool,
 ) -> tuple[Tensor, Tensor | None]:
     """Run a whole sequence from rest at 0.
 
@@ -27,18 +44,16 @@ def scan_forward(
         tau: Membrane time constant in time steps.
         soft: Subtract the threshold after a spike, instead of a reset to 0.
         decay_input: Divide the input by `tau` too.
+        exact: Whether the reciprocal of `tau` is exact, as of a power of two.
         keep: Return the membrane potentials.
 
     Shape:
-        - x: ``[T, N]``
-        - returns: spikes, and membrane potentials before the reset or None, ``[T, N]``
+        - x: ``[T, ...]``
+        - returns: spikes, and membrane potentials before the reset or None, ``[T, ...]``
     """
     spikes, potentials, v = [], [], None
     for current in x.unbind():
-        if v is None:
-            u = current / tau if decay_input else current.clone()
-        else:
-            u = charge(current, v, tau, None, decay_input)
+        u = _charged(current, v, tau, decay_input, exact)
         fired = u >= v_threshold
         spikes.append(fired.to(x.dtype))
         potentials.append(u)
@@ -47,15 +62,17 @@ def scan_forward(
 
 
 def scan_backward(
-    potentials: Tensor,
+    potentials: Tensor | list[Tensor],
     grad_spikes: Tensor,
     v_threshold: Tensor,
     tau: Tensor,
     alpha: Tensor,
     soft: bool,
     decay_input: bool,
+    exact: bool,
     detach_reset: bool,
     surrogate: str,
+    silent: list[Tensor] | None = None,
 ) -> Tensor:
     """Run backwards through a sequence.
 
@@ -67,23 +84,83 @@ def scan_backward(
         alpha: The surrogate's sharpness.
         soft: As of `scan_forward`.
         decay_input: As of `scan_forward`.
+        exact: As of `scan_forward`.
         detach_reset: Keep the reset out of the gradient.
         surrogate: The gradient's form, a key of `surrogate.SLOPES`.
+        silent: 1 where a step did not fire, else 0; None finds it in the potentials.
 
     Shape:
-        - potentials, grad_spikes, returns (the gradient of the input): ``[T, N]``
+        - potentials, grad_spikes, silent, returns (the gradient of the input): ``[T, ...]``
     """
     grads, grad_v = [], None
-    steps = zip(potentials.unbind()[::-1], grad_spikes.unbind()[::-1], strict=True)
-    for u, grad_s in steps:
+    for t in range(len(potentials) - 1, -1, -1):
+        u, grad_s = potentials[t], grad_spikes[t]
         if grad_v is not None and not detach_reset:
             grad_s = grad_s - grad_v * (v_threshold if soft else u)
         grad_u = SLOPES[surrogate](u - v_threshold, alpha) * grad_s
-        if grad_v is not None:
-            grad_u = grad_u + (grad_v if soft else grad_v.masked_fill(u >= v_threshold, 0))
-        grads.append(grad_u / tau if decay_input else grad_u)
+        if grad_v is not None and soft:
+            grad_u = grad_u + grad_v
+        elif grad_v is not None and silent is None:
+            grad_u = grad_u + grad_v.masked_fill(u >= v_threshold, 0)
+        elif grad_v is not None:
+            grad_u = grad_u + grad_v * silent[t]
+        grads.append(_divided(grad_u, tau, exact) if decay_input else grad_u)
         grad_v = grad_u * (1 - 1 / tau)
     return torch.stack(grads[::-1])
+
+
+def scan_backward_from_norm(
+    x: Tensor,
+    scale: Tensor,
+    shift: Tensor,
+    fired: Tensor,
+    grad_spikes: Tensor,
+    v_threshold: Tensor,
+    tau: Tensor,
+    alpha: Tensor,
+    soft: bool,
+    decay_input: bool,
+    exact: bool,
+    detach_reset: bool,
+    surrogate: str,
+) -> Tensor:
+    """Run backwards through a sequence that came out of a norm, from what went into the norm.
+
+    The membrane potentials are computed again. Which steps fired is not: a rounding that differs
+    by one bit must not move a spike.
+
+    Args:
+        x: The norm's input, in any precision.
+        scale: The norm is ``x * scale + shift``.
+        shift: As `scale`.
+        fired: The spikes, 0 and 1 in a byte each. Masks made of them are products, which the
+            compiled code does several values at a time.
+        grad_spikes: As of `scan_backward`, as are those that follow.
+
+    Shape:
+        - x, fired, grad_spikes, returns: ``[T, ...]``
+        - scale, shift: such that they broadcast
+    """
+    potentials, silent, v = [], [], None
+    for t in range(len(x)):
+        current = (x[t].to(scale.dtype) * scale + shift).to(grad_spikes.dtype)
+        u = _charged(current, v, tau, decay_input, exact)
+        potentials.append(u)
+        silent.append(1 - fired[t].to(u.dtype))
+        v = u - v_threshold * (1 - silent[t]) if soft else u * silent[t]
+    return scan_backward(
+        potentials,
+        grad_spikes,
+        v_threshold,
+        tau,
+        alpha,
+        soft,
+        decay_input,
+        exact,
+        detach_reset,
+        surrogate,
+        silent,
+    )
 
 
 @lru_cache

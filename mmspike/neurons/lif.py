@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from mmspike.errors import UserError
 from mmspike.registry import MODELS
 
+from .normed import came_out_of_norm, lies_channels_last
 from .scan import CompiledScan, LIFScan
 from .surrogate import DEFAULT_ALPHA, SLOPES
 from .timefold import check_time_steps, fold, unfold
@@ -108,8 +109,16 @@ class LIF(nn.Module):
         sequence = unfold(x, self.time_steps)
         if not (self.compile and not self.v_reset and isinstance(self.v_threshold, float)):
             return fold(self._scan(sequence, None, False))
-        spikes = CompiledScan.apply(
-            sequence.flatten(1),
+        return self._run_compiled(x)
+
+    def _run_compiled(self, x: Tensor) -> Tensor:
+        # In the order in which the elements lie in memory, so that nothing is copied.
+        channels_last = lies_channels_last(x)
+        lying = x.permute(0, 2, 3, 1) if channels_last else x
+        normed = came_out_of_norm(x, self.time_steps)
+        spikes, fired = CompiledScan.apply(
+            lying.reshape(normed.input.shape if normed else (self.time_steps, -1)),
+            normed,
             self.v_threshold,
             self.tau,
             self.v_reset is None,
@@ -118,7 +127,15 @@ class LIF(nn.Module):
             self.surrogate,
             self.alpha,
         )
-        return spikes.view(x.shape)
+
+        def give_back(value: Tensor) -> Tensor:
+            value = value.view(lying.shape)
+            return value.permute(0, 3, 1, 2) if channels_last else value
+
+        spikes = give_back(spikes)
+        if fired is not None:
+            spikes.fired = give_back(fired)
+        return spikes
 
     def _scan(self, x: Tensor, v: Tensor | None, with_state: bool):
         threshold = self.v_threshold

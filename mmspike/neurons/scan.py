@@ -4,12 +4,15 @@ Autograd through the plain loop keeps half a dozen tensors a step; this keeps th
 alone and derives the spikes and the slope from it. Each exists as a loop and compiled.
 """
 
+import math
+
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from .compiled import compiled, scan_backward, scan_forward
+from .compiled import compiled, scan_backward, scan_backward_from_norm, scan_forward
 from .functional import charge
+from .normed import Normed
 from .surrogate import SLOPES
 
 
@@ -98,14 +101,17 @@ class LIFScan(torch.autograd.Function):
 class CompiledScan(torch.autograd.Function):
     """`LIFScan` from rest, its loops compiled.
 
-    The arguments are those of `compiled.scan_forward` and `compiled.scan_backward`; x is
-    ``[T, N]``, and so are the spikes that it returns.
+    The arguments are those of `compiled.scan_forward` and `compiled.scan_backward`, and `normed`,
+    the norm that x comes out of: then what went into it is kept, which others keep anyway, and not
+    the membrane potentials. Returns the spikes twice, the second time in a byte each, or None where
+    no gradient is asked for.
     """
 
     @staticmethod
     def forward(
         ctx,
         x: Tensor,
+        normed: Normed | None,
         v_threshold: float,
         tau: float,
         soft: bool,
@@ -113,31 +119,40 @@ class CompiledScan(torch.autograd.Function):
         detach_reset: bool,
         surrogate: str,
         alpha: float,
-    ) -> Tensor:
-        ctx.options = soft, decay_input, detach_reset, surrogate
+    ) -> tuple[Tensor, Tensor | None]:
+        exact = math.frexp(tau)[0] == 0.5
+        ctx.alpha, ctx.options = alpha, (soft, decay_input, exact, detach_reset, surrogate)
         numbers = (torch.tensor(n, dtype=x.dtype, device=x.device) for n in (v_threshold, tau))
         v_threshold, tau = numbers
-        keep = ctx.needs_input_grad[0]
+        needed = ctx.needs_input_grad[0]
         spikes, potentials = compiled(
-            scan_forward, x.detach(), v_threshold, tau, soft, decay_input, keep
+            scan_forward,
+            x.detach(),
+            v_threshold,
+            tau,
+            soft,
+            decay_input,
+            exact,
+            needed and not normed,
         )
-        ctx.alpha = alpha
-        if keep:
-            ctx.save_for_backward(potentials, v_threshold, tau)
-        return spikes
+        if not needed:
+            return spikes, None
+        fired = spikes.to(torch.bool)
+        kept = (*normed, fired.view(torch.uint8)) if normed else (potentials,)
+        ctx.save_for_backward(v_threshold, tau, *kept)
+        ctx.mark_non_differentiable(fired)
+        ctx.set_materialize_grads(False)
+        return spikes, fired
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad_spikes: Tensor):
-        potentials, v_threshold, tau = ctx.saved_tensors
-        alpha = torch.full_like(tau, ctx.alpha)
-        grad_x = compiled(
-            scan_backward,
-            potentials,
-            grad_spikes.contiguous(),
-            v_threshold,
-            tau,
-            alpha,
-            *ctx.options,
-        )
-        return grad_x, *(None,) * 7
+    def backward(ctx, grad_spikes: Tensor | None, _: None):
+        if grad_spikes is None:
+            return (None,) * 9
+        v_threshold, tau, *kept = ctx.saved_tensors
+        numbers = v_threshold, tau, torch.full_like(tau, ctx.alpha)
+        if len(kept) == 1:
+            grad_x = compiled(scan_backward, *kept, grad_spikes, *numbers, *ctx.options)
+        else:
+            grad_x = compiled(scan_backward_from_norm, *kept, grad_spikes, *numbers, *ctx.options)
+        return grad_x, *(None,) * 8

@@ -34,7 +34,7 @@ def repeat_time(x: Tensor, time_steps: int) -> Tensor:
     """
     if time_steps == 1:
         return x
-    return x.unsqueeze(0).expand(time_steps, *x.shape).flatten(0, 1)
+    return torch.cat([x] * time_steps)
 
 
 def unfold(x: Tensor, time_steps: int | None) -> Tensor:

@@ -4,12 +4,14 @@ import itertools
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
 
 import pytest
 import torch
 from torch._dynamo.utils import counters
 
 from mmspike.neurons import LIF, compiled, default_neuron, set_time_steps
+from mmspike.neurons.normed import came_out_of_norm
 
 T, B = 4, 2
 OPTIONS = list(itertools.product([0.0, None], [True, False], [True, False]))
@@ -44,6 +46,69 @@ def test_the_loops_are_those_of_the_scan(uncompiled, v_reset, decay_input, detac
     assert 0.05 < spikes.mean() < 0.95
     assert torch.equal(spikes, others)
     torch.testing.assert_close(grad, other_grad, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize('layout', [torch.contiguous_format, torch.channels_last, None])
+@pytest.mark.parametrize('soft', [False, True])
+@pytest.mark.parametrize('detach_reset', [False, True])
+def test_behind_a_norm_its_input_is_kept_in_place_of_potentials(
+    uncompiled, layout, soft, detach_reset
+):
+    torch.manual_seed(0)
+    options = dict(v_reset=None if soft else 0.0, detach_reset=detach_reset, v_threshold=0.5)
+    grads = []
+    shape = (T * B, 3, 4, 5) if layout else (T * B, 3)
+    x, weights = torch.randn(shape).double(), torch.randn(shape).double()
+    if layout:
+        x = x.contiguous(memory_format=layout)
+    for neuron in both(**options):
+        torch.manual_seed(1)
+        norm = (torch.nn.BatchNorm2d if layout else torch.nn.BatchNorm1d)(3).double()
+        torch.nn.init.uniform_(norm.weight, 0.5, 2)
+        torch.nn.init.uniform_(norm.bias, -0.5, 0.5)
+        source = x.clone().requires_grad_()
+        spikes = neuron(norm(source))
+        (spikes * weights).sum().backward()
+        grads.append((spikes.detach(), source.grad, norm.weight.grad, norm.bias.grad))
+        if neuron.compile:
+            kept = neuron(norm(source)).grad_fn
+            while kept.name() != 'CompiledScanBackward':
+                kept = kept.next_functions[0][0]
+            own = kept.saved_tensors[2]
+            assert own.untyped_storage().data_ptr() == source.untyped_storage().data_ptr()
+    for plain, loops in zip(*grads, strict=True):
+        torch.testing.assert_close(loops, plain, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize('case', ['evaluation', 'no weights', 'frozen bias', 'hooks', 'addition'])
+def test_where_the_norm_keeps_nothing_potentials_are_kept(case):
+    norm = torch.nn.BatchNorm2d(3, affine=case != 'no weights')
+    if case == 'evaluation':
+        norm.eval()
+    if case == 'frozen bias':
+        norm.bias.requires_grad_(False)
+    x = torch.randn(T * B, 3, 4, 5, requires_grad=True)
+    hooks = torch.autograd.graph.saved_tensors_hooks(lambda t: t, lambda t: t)
+    with hooks if case == 'hooks' else nullcontext():
+        out = norm(x)
+    out = out + 1 if case == 'addition' else out
+    assert came_out_of_norm(out, T) is None
+    assert came_out_of_norm(torch.nn.BatchNorm2d(3)(x), T) is not None
+
+
+def test_compiled_behind_a_norm_in_either_order_of_memory():
+    """The norm that is computed again rounds as it likes: a spike must not move for it."""
+    plain, fast = both(v_threshold=0.5)
+    for layout in (torch.contiguous_format, torch.channels_last):
+        torch.manual_seed(0)
+        x = torch.randn(T * B, 6, 9, 7).contiguous(memory_format=layout)
+        weights, norm = torch.randn_like(x), torch.nn.BatchNorm2d(6)
+        (spikes, grad), (others, other_grad) = (
+            run(torch.nn.Sequential(norm, neuron), x, weights) for neuron in (plain, fast)
+        )
+        assert torch.equal(spikes, others)
+        torch.testing.assert_close(grad, other_grad, rtol=1e-5, atol=1e-6)
+    assert not compiled._broken
 
 
 def test_compiled_in_single_precision_and_seldom():
