@@ -108,6 +108,8 @@ def benchmark(argv: Sequence[str] | None = None) -> dict[str, dict]:
         neuron = dict(config.model.backbone.get('neuron') or {'type': 'mmspike.LIF'})
         config.model.backbone.neuron = {**neuron, **OTHER_NEURONS[name]}
         # SpikingJelly's side has no optimization of ours.
+        if name == 'spikingjelly':
+            config.model.backbone.channels_last = False
         sides[f'{first} ({name})'] = (config, None if name == 'spikingjelly' else args.deploy)
     options = {
         name: (config, args.what, args.size, args.batch, device, args.bf16, form)

@@ -1,6 +1,7 @@
 """RepConv: three convolutions that one 3x3 convolution can replace after training."""
 
 import torch
+import torch.nn.functional as F
 from mmcv.cnn import build_norm_layer
 from torch import Tensor, nn
 
@@ -32,10 +33,9 @@ class NormAndPad(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.norm(x)
-        n, c, h, w = x.shape
-        padded = self.border().to(x.dtype).view(1, c, 1, 1).expand(n, c, h + 2, w + 2).contiguous()
-        padded[:, :, 1:-1, 1:-1] = x
-        return padded
+        border = x.new_zeros(1, *x.shape[1:])
+        border = F.pad(border, (1, 1, 1, 1), value=1) * self.border().to(x.dtype).view(1, -1, 1, 1)
+        return F.pad(x, (1, 1, 1, 1)).add_(border)
 
 
 class RepConv(nn.Module):

@@ -187,6 +187,21 @@ def test_checkpointing_changes_neither_gradients_nor_statistics():
     assert all(m.momentum == 0.1 for m in cheap.modules() if isinstance(m, nn.BatchNorm2d))
 
 
+def test_the_order_in_memory_changes_no_result():
+    x = torch.randn(B, 3, 34, 32).double()
+    usual, last = (tiny(channels_last=flag).double() for flag in (False, True))
+    results = [train_once(model, x) for model in (usual, last)]
+    for (name, grad), other in zip(results[0][0].items(), results[1][0].values(), strict=True):
+        torch.testing.assert_close(other, grad, rtol=1e-9, atol=1e-9, msg=name)
+    outs = usual.eval()(x), last.eval()(x)
+    for out, other in zip(*outs, strict=True):
+        torch.testing.assert_close(other, out, rtol=1e-9, atol=1e-12)
+        assert out.is_contiguous()
+        assert other.is_contiguous(memory_format=torch.channels_last)
+    averaged = tiny(channels_last=True, time_reduction='mean')(x.float())
+    assert all(out.is_contiguous() for out in averaged)
+
+
 def test_frozen_stages_get_no_gradient_and_keep_their_statistics():
     model = tiny(frozen_stages=1)
     before = {n: b.clone() for n, b in model.named_buffers()}

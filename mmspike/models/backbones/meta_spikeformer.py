@@ -148,6 +148,9 @@ class MetaSpikeFormer(BaseModule):
             none.
         norm_eval: Keep the norms in evaluation mode while training.
         with_cp: Save memory by computing each block again in the backward pass.
+        channels_last: Let channels be neighbours in memory, which is how CPUs convolve fastest, and
+            GPUs in half precision; None does so on CPUs. Features that are averaged over T are
+            handed out in the usual order.
         init_cfg: Initialization config, such as ``dict(type='Pretrained', checkpoint=...)``.
         pretrained: The same in short, a file, as mmseg hands it down from its configs. A name of
             the model zoo (``open-mmlab://resnet50_v1c``) is what the backbone was whose place this
@@ -180,6 +183,7 @@ class MetaSpikeFormer(BaseModule):
         frozen_stages: int = -1,
         norm_eval: bool = False,
         with_cp: bool = False,
+        channels_last: bool | None = None,
         init_cfg: dict | list[dict] | None = None,
         pretrained: str | None = None,
         variant: dict | None = None,
@@ -214,6 +218,7 @@ class MetaSpikeFormer(BaseModule):
         self.frozen_stages = frozen_stages
         self.norm_eval = norm_eval
         self.with_cp = with_cp
+        self.channels_last = channels_last
         channels = tuple(arch['dims'][i] for i in self.out_indices)
         strides = output_strides(arch['strides'])
         strides = tuple(strides[i] for i in self.out_indices)
@@ -285,7 +290,10 @@ class MetaSpikeFormer(BaseModule):
         )
 
     def _reduce(self, x: Tensor) -> Tensor:
-        return mean_over_time(x, self.time_steps) if self.time_reduction else x
+        if not self.time_reduction:
+            return x
+        # An ordinary network behind may ask for views that only the usual order has.
+        return mean_over_time(x, self.time_steps).contiguous()
 
     def _encode(self, x: Tensor) -> Tensor:
         """Encode the input into ``[T*B, C, H, W]`` membrane potentials."""
@@ -297,13 +305,23 @@ class MetaSpikeFormer(BaseModule):
             )
         if x.dim() == 4:
             # A still image is the same at every step: encode it once.
-            return repeat_time(self.downsamplings[0](x), self.time_steps)
+            return repeat_time(self.downsamplings[0](self._lay_out(x)), self.time_steps)
         if x.shape[1] != self.time_steps:
             raise UserError(
                 f'the input is a sequence of {x.shape[1]} frames, but time_steps of the backbone '
                 f'is {self.time_steps}: set it to the length of the sequences.'
             )
-        return self.downsamplings[0](fold_sequence(x))
+        return self.downsamplings[0](self._lay_out(fold_sequence(x)))
+
+    def _lay_out(self, x: Tensor) -> Tensor:
+        wanted = x.device.type == 'cpu' if self.channels_last is None else self.channels_last
+        if not wanted:
+            return x
+        # All that follows keeps the order; weights in another would be rearranged in every call.
+        first = next(self.downsamplings[0].parameters())
+        if not first.is_contiguous(memory_format=torch.channels_last):
+            self.to(memory_format=torch.channels_last)
+        return x.contiguous(memory_format=torch.channels_last)
 
     def _run(self, block: MetaBlock, x: Tensor) -> Tensor:
         if not (self.with_cp and self.training and torch.is_grad_enabled()):
