@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from mmspike.errors import UserError
 from mmspike.registry import MODELS
 
-from .normed import came_out_of_norm, lies_channels_last
+from .normed import Normed, came_out_of_norm, lies_channels_last
 from .scan import CompiledScan, LIFScan
 from .surrogate import DEFAULT_ALPHA, SLOPES
 from .timefold import check_time_steps, fold, unfold
@@ -107,17 +107,28 @@ class LIF(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         sequence = unfold(x, self.time_steps)
-        if not (self.compile and not self.v_reset and isinstance(self.v_threshold, float)):
-            return fold(self._scan(sequence, None, False))
-        return self._run_compiled(x)
-
-    def _run_compiled(self, x: Tensor) -> Tensor:
         # In the order in which the elements lie in memory, so that nothing is copied.
         channels_last = lies_channels_last(x)
-        lying = x.permute(0, 2, 3, 1) if channels_last else x
-        normed = came_out_of_norm(x, self.time_steps)
+        if channels_last:
+            sequence = sequence.permute(0, 1, 3, 4, 2)
+        compiles = self.compile and not self.v_reset and isinstance(self.v_threshold, float)
+        if compiles:
+            spikes, fired = self._run_compiled(sequence, came_out_of_norm(x, self.time_steps))
+        else:
+            spikes, fired = self._scan(sequence, None, False), None
+
+        def give_back(value: Tensor) -> Tensor:
+            value = fold(value)
+            return value.permute(0, 3, 1, 2) if channels_last else value
+
+        spikes = give_back(spikes)
+        if fired is not None:
+            spikes.fired = give_back(fired)
+        return spikes
+
+    def _run_compiled(self, x: Tensor, normed: Normed | None) -> tuple[Tensor, Tensor | None]:
         spikes, fired = CompiledScan.apply(
-            lying.reshape(normed.input.shape if normed else (self.time_steps, -1)),
+            x.reshape(normed.input.shape if normed else (self.time_steps, -1)),
             normed,
             self.v_threshold,
             self.tau,
@@ -127,15 +138,7 @@ class LIF(nn.Module):
             self.surrogate,
             self.alpha,
         )
-
-        def give_back(value: Tensor) -> Tensor:
-            value = value.view(lying.shape)
-            return value.permute(0, 3, 1, 2) if channels_last else value
-
-        spikes = give_back(spikes)
-        if fired is not None:
-            spikes.fired = give_back(fired)
-        return spikes
+        return spikes.view(x.shape), None if fired is None else fired.view(x.shape)
 
     def _scan(self, x: Tensor, v: Tensor | None, with_state: bool):
         threshold = self.v_threshold
