@@ -647,10 +647,10 @@ def install_all(setup: Setup, args: argparse.Namespace, python: str, keep: str |
 def set_up(args: argparse.Namespace, root: Path, lock_fd: int) -> None:
     """Bring the checkout's environment to what the options ask for."""
     start = time.monotonic()
-    setup = Setup(root, 7 if args.tests else 6, lock_fd, args.family)
+    there = read_marker(Setup(root)).get('family', 'onedl')
+    setup = Setup(root, 7 if args.tests else 6, lock_fd, args.family or there)
     python, keep = active_torch(setup.venv) if args.keep_torch else (base_python(setup.venv), None)
-    other_family = read_marker(setup).get('family', args.family) != args.family
-    if other_family or other_torch_asked(setup, args.cuda, keep):
+    if setup.family != there or other_torch_asked(setup, args.cuda, keep):
         shutil.rmtree(setup.venv)
     if ready(setup, args.tests):
         seconds = time.monotonic() - start
@@ -672,8 +672,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--family',
         choices=FAMILIES,
-        default='onedl',
-        help='the maintained OneDL packages (default), or the originals of OpenMMLab',
+        help="the maintained OneDL packages, or OpenMMLab's own; by default those that are there, "
+        'and OneDL the first time',
     )
     torch = parser.add_mutually_exclusive_group()
     torch.add_argument(

@@ -202,6 +202,15 @@ def test_the_order_in_memory_changes_no_result():
     assert all(out.is_contiguous() for out in averaged)
 
 
+def test_a_model_that_first_inferred_can_be_trained():
+    model = tiny(channels_last=True)
+    with torch.inference_mode():
+        model(torch.randn(B, 3, 32, 32))
+    assert not any(p.is_inference() for p in model.parameters())
+    grads, _ = train_once(model, torch.randn(B, 3, 32, 32))
+    assert all(grad is not None for grad in grads.values())
+
+
 def test_frozen_stages_get_no_gradient_and_keep_their_statistics():
     model = tiny(frozen_stages=1)
     before = {n: b.clone() for n, b in model.named_buffers()}

@@ -320,7 +320,8 @@ class MetaSpikeFormer(BaseModule):
         # All that follows keeps the order; weights in another would be rearranged in every call.
         first = next(self.downsamplings[0].parameters())
         if not first.is_contiguous(memory_format=torch.channels_last):
-            self.to(memory_format=torch.channels_last)
+            with torch.inference_mode(False):  # Weights made in it could never be trained.
+                self.to(memory_format=torch.channels_last)
         return x.contiguous(memory_format=torch.channels_last)
 
     def _run(self, block: MetaBlock, x: Tensor) -> Tensor:
