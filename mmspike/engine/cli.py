@@ -28,10 +28,18 @@ from .checkpoint import (
     pretrained_files,
 )
 from .checks import build_dataset, check_classes, check_data
+from .compiling import compile_in_long_runs
 from .config import config_parser, load_config
 from .cpu import use_cpu_well
 from .distributed import use_launcher
-from .evaluation import deploy, dump_predictions, name_output, show_predictions, use_tta
+from .evaluation import (
+    deploy,
+    dump_predictions,
+    name_output,
+    show_predictions,
+    use_mixed_precision,
+    use_tta,
+)
 
 FINITE_LOSS_HOOK = 'mmspike.CheckFiniteLossHook'
 
@@ -83,6 +91,7 @@ def train(argv: Sequence[str] | None = None) -> Runner:
     _check_dataset(runner, 'train')
     if config.get('val_dataloader') is not None:
         _check_dataset(runner, 'val')
+    compile_in_long_runs(runner.model, runner.train_loop.max_iters)
     runner.train()
     return runner
 
@@ -107,6 +116,8 @@ def test(argv: Sequence[str] | None = None) -> dict[str, float]:
         show_predictions(config, args)
     if args.tta:
         use_tta(config)
+    if args.amp:
+        use_mixed_precision(config)
     if args.out:
         name_output(config, args.out)
     runner = _build_runner(config)
@@ -117,6 +128,7 @@ def test(argv: Sequence[str] | None = None) -> dict[str, float]:
         deploy(runner, args.deploy)
     if args.out:
         dump_predictions(runner, args.out)
+    compile_in_long_runs(runner.model, len(runner.test_dataloader))
     return runner.test()
 
 
@@ -167,6 +179,9 @@ def _test_parser() -> ArgumentParser:
         help='test the merged model: spike as a chip runs it, fast as a CPU or GPU does',
     )
     parser.add_argument('--tta', action='store_true', help='test-time augmentation')
+    parser.add_argument(
+        '--amp', action='store_true', help='mixed precision: bfloat16 on a CPU, float16 on a GPU'
+    )
     return parser
 
 

@@ -4,6 +4,7 @@ from argparse import Namespace
 from copy import deepcopy
 
 from mmengine.config import Config
+from mmengine.device import get_device
 from mmengine.runner import Runner
 
 from mmspike.deploy import reparameterize
@@ -55,6 +56,23 @@ def show_predictions(config: Config, args: Namespace) -> None:
         visualizer.update(save_dir=args.show_dir)
     config.default_hooks = {**hooks, 'visualization': hook}
     config.visualizer = visualizer
+
+
+def use_mixed_precision(config: Config) -> None:
+    """Let the test loop run in bfloat16 on a CPU, in float16 on a GPU.
+
+    Args:
+        config: The config to complete.
+
+    Raises:
+        UserError: If it is a detector's, on a CPU.
+    """
+    if get_device() == 'cpu' and config.get('default_scope') == 'mmdet':
+        raise UserError(
+            "--amp was given for a detector on a CPU, but mmcv's operators (nms, RoIAlign) know "
+            'single precision alone there; leave --amp out or use a GPU.'
+        )
+    config.test_cfg.fp16 = True
 
 
 def use_tta(config: Config) -> None:

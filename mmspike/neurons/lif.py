@@ -35,10 +35,11 @@ class LIF(nn.Module):
         learnable_threshold: Make the threshold a parameter.
         input_gain: The input comes multiplied by this; threshold, reset and slope are scaled
             instead of dividing it, which gives the same spikes and the same gradients.
-
         compile: Run the dynamics compiled by torch.compile, for sequences from rest with
             ``v_reset`` 0 or None and a fixed threshold; elsewhere, and where compiling is not
-            possible, the plain loop runs. The first call of each form takes seconds.
+            possible, the plain loop runs. The first call of each form takes seconds, so None
+            leaves the choice to the tools, which compile in long runs
+            (`mmspike.engine.compiling`), and is the plain loop elsewhere.
 
     Shape:
         - input: ``[T*B, ...]``
@@ -60,7 +61,7 @@ class LIF(nn.Module):
         surrogate: str | dict = 'sigmoid',
         learnable_threshold: bool = False,
         input_gain: float = 1.0,
-        compile: bool = False,
+        compile: bool | None = None,
     ) -> None:
         super().__init__()
         self.compile = compile

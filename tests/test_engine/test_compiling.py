@@ -1,0 +1,36 @@
+"""Neurons whose config leaves it open are compiled in long runs, and in no other."""
+
+import logging
+
+import pytest
+from mmengine.logging import MMLogger
+from torch import nn
+
+from mmspike.engine.compiling import LONG_RUN, compile_in_long_runs
+from mmspike.neurons import LIF
+
+
+def model():
+    return nn.Sequential(LIF(2), nn.ReLU(), LIF(2, compile=False), LIF(2, compile=True))
+
+
+@pytest.mark.parametrize(
+    'iterations, first', [(1, None), (LONG_RUN - 1, None), (LONG_RUN, True), (10**6, True)]
+)
+def test_the_length_of_the_run_decides_what_the_config_leaves_open(iterations, first):
+    neurons = model()
+    assert compile_in_long_runs(neurons, iterations) == bool(first)
+    assert [neurons[i].compile for i in (0, 2, 3)] == [first, False, True]
+
+
+def test_it_is_said_once_with_the_way_back(caplog):
+    logger = MMLogger.get_instance('compiling', log_level='INFO')
+    said = []
+    handler = logging.Handler()
+    handler.emit = lambda record: said.append(record.getMessage())
+    logger.addHandler(handler)
+    compile_in_long_runs(model(), LONG_RUN)
+    assert len(said) == 1
+    assert '1 neurons run compiled' in said[0] and 'neuron.compile=False' in said[0]
+    assert not compile_in_long_runs(nn.Sequential(nn.ReLU(), LIF(2, compile=True)), LONG_RUN)
+    assert len(said) == 1
