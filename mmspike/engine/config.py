@@ -7,6 +7,8 @@ from mmengine.config import Config, ConfigDict, DictAction
 
 from mmspike.errors import UserError
 
+# Where setup.py puts them; a checkout that is not installed has none.
+SHIPPED = Path(__file__).resolve().parents[1] / '.mim' / 'configs'
 SEQUENCE_LOADERS = ('LoadEvents', 'LoadFrames')
 
 
@@ -17,7 +19,7 @@ def config_parser(description: str) -> ArgumentParser:
         description: What the command does.
     """
     parser = ArgumentParser(description=description)
-    parser.add_argument('config', help='config file')
+    parser.add_argument('config', help='config file, or the name of one that mmspike ships')
     parser.add_argument(
         '--cfg-options',
         nargs='+',
@@ -29,6 +31,26 @@ def config_parser(description: str) -> ArgumentParser:
     return parser
 
 
+def find_config(path: str | Path) -> Path:
+    """Find a config file, or one that mmspike ships by its name.
+
+    Args:
+        path: The path of a file, or the name of one in the ``configs/`` of mmspike.
+
+    Raises:
+        UserError: If neither is there.
+    """
+    shipped = SHIPPED / path
+    if Path(path).is_file():
+        return Path(path)
+    if Path(path).name == str(path) and shipped.is_file():
+        return shipped
+    raise UserError(
+        f"Config '{path}' is not there; give the path of a config file, or the name of one that "
+        'mmspike ships.'
+    )
+
+
 def load_config(path: str | Path, options: dict | None = None) -> Config:
     """Read a config file and merge the values of ``--cfg-options`` into it.
 
@@ -37,16 +59,14 @@ def load_config(path: str | Path, options: dict | None = None) -> Config:
     after it and win.
 
     Args:
-        path: The config file.
+        path: The config file, or the name of one that mmspike ships.
         options: Dotted keys and their values.
 
     Raises:
         UserError: If the file is absent, or ``data_root`` is set and the config has none or uses it
             nowhere.
     """
-    if not Path(path).is_file():
-        raise UserError(f"Config '{path}' is not there; give the path of a config file.")
-    config = Config.fromfile(path)
+    config = Config.fromfile(find_config(path))
     options = dict(options or {})
     if 'data_root' in options:
         old, new = config.get('data_root'), str(options.pop('data_root'))

@@ -1,6 +1,8 @@
 """Released Meta-SpikeFormer ImageNet checkpoints in the names of `mmspike.MetaSpikeFormer`."""
 
 import re
+from argparse import ArgumentParser
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -101,3 +103,25 @@ def convert_checkpoint(source: str | Path, target: str | Path) -> None:
     state_dict = convert_state_dict(released['model'])
     Path(target).parent.mkdir(parents=True, exist_ok=True)
     torch.save({'state_dict': state_dict, 'meta': {}}, target)
+
+
+def convert(argv: Sequence[str] | None = None) -> None:
+    """Convert a released checkpoint as a command line says.
+
+    Args:
+        argv: The arguments; those of the process by default.
+
+    Raises:
+        UserError: As of `convert_checkpoint`.
+    """
+    parser = ArgumentParser(
+        description='Convert a released Meta-SpikeFormer ImageNet checkpoint for init_cfg'
+    )
+    parser.add_argument('source', help='released checkpoint')
+    parser.add_argument('target', help='file to write')
+    args = parser.parse_args(argv)
+    convert_checkpoint(args.source, args.target)
+    print(
+        f"Wrote {args.target}; use it with init_cfg=dict(type='Pretrained', "
+        f"checkpoint='{args.target}', prefix='backbone.')"
+    )
