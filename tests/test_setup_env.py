@@ -3,6 +3,7 @@
 import argparse
 import importlib.util
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -311,6 +312,23 @@ class TestHalfMade:
             torch.rename(checkout.site / 'torch-2.14.0.dist-info')
         ready = env_script.ready(checkout, tests=change == 'tests')
         assert ready is (change == 'nothing')
+
+    @pytest.mark.parametrize('there', [None, 'onedl', 'openmmlab'])
+    def test_family_is_what_was_asked_for(self, env_script, checkout, monkeypatch, there):
+        """An environment of the other family goes; none may be there yet."""
+        if there is None:
+            shutil.rmtree(checkout.venv)
+        else:
+            (checkout.venv / env_script.MARKER).write_text(json.dumps({'family': there}))
+        installed = []
+        monkeypatch.setattr(env_script, 'ready', lambda *args, **kwargs: False)
+        monkeypatch.setattr(env_script, 'check_compiler', lambda setup: None)
+        monkeypatch.setattr(
+            env_script, 'install_all', lambda setup, *rest: installed.append(setup.family)
+        )
+        env_script.set_up(env_script.parse_args(['--family', 'openmmlab']), checkout.root, 0)
+        assert installed == ['openmmlab']
+        assert checkout.venv.exists() == (there == 'openmmlab')
 
     def test_torn_marker_counts_as_none(self, env_script, checkout):
         (checkout.venv / env_script.MARKER).write_text('{"requirements": ')

@@ -650,7 +650,8 @@ def set_up(args: argparse.Namespace, root: Path, lock_fd: int) -> None:
     there = read_marker(Setup(root)).get('family', 'onedl')
     setup = Setup(root, 7 if args.tests else 6, lock_fd, args.family or there)
     python, keep = active_torch(setup.venv) if args.keep_torch else (base_python(setup.venv), None)
-    if setup.family != there or other_torch_asked(setup, args.cuda, keep):
+    other = setup.family != there or other_torch_asked(setup, args.cuda, keep)
+    if other and setup.venv.exists():
         shutil.rmtree(setup.venv)
     if ready(setup, args.tests):
         seconds = time.monotonic() - start
