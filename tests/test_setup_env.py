@@ -336,8 +336,10 @@ class TestHalfMade:
 
 
 def test_every_direct_requirement_is_pinned():
+    """What the set-up installs; `install` and `mminstall` go into setups of other people."""
     for file in (ROOT / 'requirements').glob('*.txt'):
-        for line in file.read_text().splitlines():
+        ours = not file.stem.endswith('install')
+        for line in file.read_text().splitlines() if ours else ():
             assert not line or line.startswith('#') or '==' in line, f'{file.name}: {line}'
 
 
