@@ -75,10 +75,7 @@ def load_config(path: str | Path, options: dict | None = None) -> Config:
                 f"'{path}' has no data_root at its top level to be replaced by "
                 f"'{new}'; set train_dataloader.dataset.data_root and the like."
             )
-        before = config.to_dict()
-        _rebase(config._cfg_dict, old.rstrip('/') or '/', new.rstrip('/') or '/')
-        changed = config.to_dict()
-        if all(before[key] == changed[key] for key in before if key != 'data_root'):
+        if not _rebase(config._cfg_dict, old.rstrip('/') or '/', new.rstrip('/') or '/'):
             raise UserError(
                 f"data_root of '{path}' is '{old}', but no dataset in it lies there, so "
                 f"data_root={new} would change nothing; set data_root in the config's "
@@ -120,14 +117,26 @@ def demand_pictures(config: Config, what: str) -> None:
         )
 
 
-def _rebase(node: object, old: str, new: str) -> object:
-    """Exchange the folder ``old`` for ``new`` in every path below ``node``."""
-    if isinstance(node, dict):
-        # dict.items: a ConfigDict's own would import what a lazy config only names.
-        for key, value in dict.items(node):
-            node[key] = _rebase(value, old, new)
-    elif isinstance(node, (list, tuple)):
-        return type(node)(_rebase(value, old, new) for value in node)
-    elif isinstance(node, str) and (node == old or node.startswith(old.rstrip('/') + '/')):
-        return new + node[len(old) :]
-    return node
+def _rebase(config: ConfigDict, old: str, new: str) -> int:
+    """Exchange the folder ``old`` for ``new`` in every path of a config.
+
+    Returns:
+        How many paths there are besides ``data_root`` itself.
+    """
+    found = 0
+
+    def exchange(node: object) -> object:
+        nonlocal found
+        if isinstance(node, dict):
+            # dict.items: a ConfigDict's own would import what a lazy config only names.
+            for key, value in dict.items(node):
+                node[key] = exchange(value)
+        elif isinstance(node, (list, tuple)):
+            return type(node)(exchange(value) for value in node)
+        elif isinstance(node, str) and (node == old or node.startswith(old.rstrip('/') + '/')):
+            found += 1
+            return new + node[len(old) :]
+        return node
+
+    exchange(config)
+    return found - 1

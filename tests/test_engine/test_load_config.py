@@ -78,3 +78,10 @@ def test_a_root_that_no_dataset_uses_is_said_so(tmp_path):
     path.write_text("data_root = 'data/mine/'\nval = dict(data_root='data/coco/')")
     with pytest.raises(UserError, match="is 'data/mine/', but no dataset in it lies there"):
         load_config(path, {'data_root': 'elsewhere'})
+
+
+@pytest.mark.parametrize('same', ['data/coco/', 'data/coco'])
+def test_the_folder_that_the_config_names_already(path, same):
+    """As in the README's own command for COCO."""
+    config = load_config(path, {'data_root': same})
+    assert config.to_dict() == load_config(path).to_dict()
