@@ -4,12 +4,14 @@ from mmspike.errors import UserError
 
 from .checkpoint import allow_mmengine_types, load_checkpoint_file
 from .config import load_config
-from .hooks import CheckFiniteLossHook, FiringRateHook
+from .hooks import CheckFiniteLossHook, FiringRateHook, RepeatableRunHook, WholeCheckpointHook
 
 __all__ = [
     'CheckFiniteLossHook',
     'FiringRateHook',
+    'RepeatableRunHook',
     'UserError',
+    'WholeCheckpointHook',
     'allow_mmengine_types',
     'load_checkpoint_file',
     'load_config',

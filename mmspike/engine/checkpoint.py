@@ -6,6 +6,7 @@ a checkpoint as plain data. Refusing such a file first leaves nothing to fall ba
 
 import re
 import warnings
+import zipfile
 from argparse import Namespace
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -91,6 +92,38 @@ def load_checkpoint_file(path: str | Path) -> dict:
             'dict with the weights under state_dict; give another file.'
         )
     return checkpoint
+
+
+def latest_checkpoint(work_dir: str | Path) -> str | None:
+    """Find the checkpoint that a run in a folder goes on from: the last that is whole.
+
+    It is the one that mmengine noted. Where a run was killed while it wrote, or the folder was
+    moved, the newest whole one in the folder takes its place.
+
+    Args:
+        work_dir: The folder.
+
+    Returns:
+        Its path; None if no run has finished a checkpoint there.
+
+    Raises:
+        UserError: If there are checkpoints and none is whole.
+    """
+    noted = Path(work_dir, 'last_checkpoint')
+    if not noted.is_file():
+        return None
+    named = noted.read_text().strip()
+    files = (f for f in Path(work_dir).glob('*.pth') if re.fullmatch(r'(epoch|iter)_\d+', f.stem))
+    newest = sorted(files, key=lambda f: int(f.stem.rpartition('_')[2]), reverse=True)
+    candidates = [*([named] if named else []), *map(str, newest)]
+    for path in candidates:
+        # The end of a zip file lists what it holds: one that was cut short has none.
+        if zipfile.is_zipfile(path):
+            return path
+    raise UserError(
+        f"--resume found no whole checkpoint in '{work_dir}' (looked at: "
+        f'{", ".join(dict.fromkeys(candidates)) or "nothing"}); remove {noted} to begin anew.'
+    )
 
 
 def demand_start(path: str, config_path: str | Path) -> None:

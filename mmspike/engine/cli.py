@@ -9,7 +9,7 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.registry import RUNNERS
-from mmengine.runner import Runner, find_latest_checkpoint
+from mmengine.runner import Runner
 
 from mmspike.compat import make_torchvision_importable
 from mmspike.deploy import FORMS
@@ -24,6 +24,7 @@ from .checkpoint import (
     check_teacher,
     demand_start,
     is_local,
+    latest_checkpoint,
     load_checkpoint_file,
     pretrained_files,
 )
@@ -31,7 +32,7 @@ from .checks import build_dataset, check_classes, check_data
 from .compiling import compile_in_long_runs
 from .config import config_parser, load_config
 from .cpu import use_cpu_well
-from .distributed import use_launcher
+from .distributed import add_hook, use_launcher
 from .evaluation import (
     deploy,
     dump_predictions,
@@ -42,6 +43,7 @@ from .evaluation import (
 )
 
 FINITE_LOSS_HOOK = 'mmspike.CheckFiniteLossHook'
+REPEATABLE_RUN_HOOK = 'mmspike.RepeatableRunHook'
 
 
 def run_tool(main: Callable[[], object]) -> None:
@@ -217,12 +219,21 @@ def _set_train_options(config: Config, args: Namespace) -> None:
         config.resume, config.load_from = True, args.resume
     elif args.resume or config.get('resume') and config.get('load_from') is None:
         # Before its first checkpoint a run that resumes starts as it would without.
-        latest = find_latest_checkpoint(config.work_dir)
+        latest = latest_checkpoint(config.work_dir)
         config.resume = latest is not None
         config.load_from = latest or config.get('load_from')
-    hooks = list(config.get('custom_hooks') or [])
-    if not any(hook['type'] == FINITE_LOSS_HOOK for hook in hooks):
-        config.custom_hooks = [*hooks, dict(type=FINITE_LOSS_HOOK)]
+    add_hook(config, FINITE_LOSS_HOOK)
+    # Copies, put back: a ConfigDict's setdefault hands out what it does not store.
+    default_hooks = dict(config.get('default_hooks') or {})
+    saving = default_hooks.get('checkpoint', {'type': 'CheckpointHook'})
+    if saving and saving.get('type', 'CheckpointHook') == 'CheckpointHook':
+        default_hooks['checkpoint'] = {**saving, 'type': 'mmspike.WholeCheckpointHook'}
+        config.default_hooks = default_hooks
+    if (config.get('randomness') or {}).get('seed') is not None:
+        add_hook(config, REPEATABLE_RUN_HOOK)
+        # Processes that live on would carry their random numbers over to the next epoch.
+        if 'max_epochs' in config.train_cfg:
+            config.train_dataloader.persistent_workers = False
 
 
 def _use_amp(config: Config) -> None:

@@ -31,7 +31,7 @@ def use_launcher(config: Config, launcher: str) -> None:
             'use tools/dist_train.sh or tools/dist_test.sh.'
         )
     # Batch statistics differ between processes; validation must see the same on all of them.
-    _add_hook(config, 'SyncBuffersHook')
+    add_hook(config, 'SyncBuffersHook')
     if get_device() != 'cpu':
         return
     if launcher != 'pytorch':
@@ -54,7 +54,13 @@ def use_launcher(config: Config, launcher: str) -> None:
         torch.distributed.init_process_group('gloo')
 
 
-def _add_hook(config: Config, name: str) -> None:
+def add_hook(config: Config, name: str) -> None:
+    """Add a hook to a config that has it not yet.
+
+    Args:
+        config: The config to complete.
+        name: Its type.
+    """
     hooks = list(config.get('custom_hooks') or [])
     if not any(hook['type'] == name for hook in hooks):
         config.custom_hooks = [*hooks, dict(type=name)]

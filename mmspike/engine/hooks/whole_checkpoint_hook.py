@@ -1,0 +1,100 @@
+"""Checkpoints that are written whole or not at all."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from mmengine.fileio import LocalBackend, register_backend
+from mmengine.hooks import CheckpointHook
+from mmengine.runner import Runner
+
+from mmspike.errors import UserError
+from mmspike.registry import HOOKS
+
+BACKEND = 'mmspike_whole_files'
+
+
+class WholeFileBackend(LocalBackend):
+    """Writes beside the target and renames, so that a file is there whole or not at all."""
+
+    def put(self, obj: bytes | memoryview, filepath: str | Path) -> None:
+        """Write bytes to a file.
+
+        Args:
+            obj: The bytes.
+            filepath: The file; its folder is made.
+
+        Raises:
+            OSError: If it cannot be written; what was there before is left as it was.
+        """
+        target = Path(filepath)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = target.with_name(target.name + '.part')
+        try:
+            with partial.open('wb') as file:
+                file.write(obj)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(partial, target)
+        except OSError:
+            partial.unlink(missing_ok=True)
+            raise
+
+
+register_backend(BACKEND, WholeFileBackend, force=True)
+
+
+@HOOKS.register_module()
+class WholeCheckpointHook(CheckpointHook):
+    """Saves checkpoints so that a run which is killed at any time leaves one to resume from.
+
+    The stock hook writes to the final file at once, and deletes the oldest of ``max_keep_ckpts``
+    before the new one is there. Its options are those of the stock hook; a ``backend_args`` of
+    another place than this machine's disk is left as it is.
+    """
+
+    def before_train(self, runner: Runner) -> None:
+        """Choose how files are written.
+
+        Args:
+            runner: The runner about to train.
+        """
+        super().before_train(runner)
+        if self.backend_args is None and self.file_client_args is None:
+            self.backend_args = dict(backend=BACKEND)
+
+    def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
+        backend, old = self.file_backend, []
+        self.file_backend = _RemovesLater(backend, old)
+        try:
+            super()._save_checkpoint_with_step(runner, step, meta)
+        except OSError as error:
+            raise UserError(
+                f"Checkpoint '{self.last_ckpt}' could not be written ({error.strerror}); the older "
+                'ones are as they were: make room, then go on with --resume.'
+            ) from error
+        finally:
+            self.file_backend = backend
+        for remove in old:
+            remove()
+
+
+class _RemovesLater:
+    """A file backend that notes what to remove.
+
+    Args:
+        backend: What does everything else.
+        later: Gets a call for each removal.
+    """
+
+    def __init__(self, backend: LocalBackend, later: list[Callable[[], None]]) -> None:
+        self.backend, self.later = backend, later
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.backend, name)
+
+    def remove(self, path: str) -> None:
+        self.later.append(lambda: self.backend.remove(path))
+
+    def rmtree(self, path: str) -> None:
+        self.later.append(lambda: self.backend.rmtree(path))
