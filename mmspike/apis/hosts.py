@@ -10,6 +10,7 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 from mmengine.config import Config
@@ -97,12 +98,36 @@ class Host:
 
         Returns:
             The data sample of the library, on the CPU.
+
+        Raises:
+            UserError: If it is no image, or one that pipeline or model cannot take.
         """
-        batch = next(iter(self._inferencer.preprocess([image])))
+        batch = self._prepare(image)
         if self.scope == 'mmdet':  # Its batches come with the images that they were made of.
             batch = batch[1]
         (sample,) = self._inferencer.forward(batch)
         return sample.cpu()
+
+    def _prepare(self, image: np.ndarray):
+        shape, kind = getattr(image, 'shape', ()), getattr(image, 'dtype', type(image).__name__)
+        if not isinstance(kind, np.dtype) or kind.kind not in 'uif' or not image.size:
+            raise UserError(
+                f'the image is {kind} of shape {shape}, but it must be an array of numbers '
+                '[H, W, C] with a pixel or more; give one, or a file.'
+            )
+        if image.ndim not in (2, 3):
+            raise UserError(
+                f'the image has shape {shape}, but it must be [H, W, C]; give the images of a '
+                'batch as a list.'
+            )
+        try:
+            return next(iter(self._inferencer.preprocess([image])))
+        except cv2.error as error:
+            raise UserError(
+                f'the test pipeline cannot transform an image of {shape[1]}x{shape[0]} pixels of '
+                f'{kind} (OpenCV: {error.err or str(error).strip()}); give 8-bit or float images '
+                'no longer than Resize can shrink, or change test_dataloader.dataset.pipeline.'
+            ) from error
 
 
 def check_device(device: str | None) -> str:
