@@ -6,7 +6,7 @@ which names a broken file. A library is imported when a config asks for it.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from mmspike.engine.checkpoint import (
     check_fits,
     check_pretrained,
     load_checkpoint_file,
+    plain_data_only,
     pretrained_files,
 )
 from mmspike.engine.config import demand_pictures, load_config, test_dataset
@@ -34,6 +35,7 @@ from mmspike.engine.evaluation import VISUALIZERS
 from mmspike.errors import UserError
 
 STOCK_LOADER = 'LoadImageFromFile'
+KINDS = (list, tuple, str)  # Of classes and palettes; mmdet names palettes by a word.
 
 
 class Host:
@@ -215,9 +217,9 @@ def dataset_meta(config: Config, checkpoint: dict | None, scope: str) -> dict:
     Returns:
         The keys ``classes`` and ``palette``, as far as they are known.
     """
-    own = (checkpoint or {}).get('meta', {}).get('dataset_meta') or {}
-    own = {key.lower(): value for key, value in own.items()}
-    own = {key: own[key] for key in ('classes', 'palette') if own.get(key)}
+    own = (checkpoint or {}).get('meta', {}).get('dataset_meta')
+    own = {str(k).lower(): v for k, v in own.items()} if isinstance(own, Mapping) else {}
+    own = {k: own[k] for k in ('classes', 'palette') if own.get(k) and isinstance(own[k], KINDS)}
     if len(own) == 2:
         return own
     dataset = config.test_dataloader.dataset
@@ -258,6 +260,7 @@ def _initialize(model: nn.Module, config: Config) -> None:
     before = logging.root.manager.disable
     logging.disable(logging.INFO)  # mmengine would list every parameter.
     try:
-        model.init_weights()
+        with plain_data_only():
+            model.init_weights()
     finally:
         logging.disable(before)
