@@ -57,11 +57,14 @@ def soak(
         The number of pictures done and the memory in bytes, twenty times.
     """
     rng = np.random.default_rng(seed)
+    sides = LARGEST // SMALLEST
     warm_up, step = count // 3, max((count - count // 3) // 20, 1)
     for number in range(1, count + 1):
-        height, width = SMALLEST * rng.integers(1, LARGEST // SMALLEST + 1, 2)
-        if number == 1:
-            height = width = LARGEST
+        height, width = SMALLEST * rng.integers(1, sides + 1, 2)
+        if (
+            number <= sides**2
+        ):  # Each shape once, the largest first: then all that is kept is there.
+            height, width = (SMALLEST * (sides - i) for i in divmod(number - 1, sides))
         run(rng.integers(0, 256, (height, width, 3), np.uint8))
         if number > warm_up and (number - warm_up) % step == 0:
             yield number, memory()
