@@ -63,7 +63,7 @@ def soak(
         height, width = SMALLEST * rng.integers(1, sides + 1, 2)
         if (
             number <= sides**2
-        ):  # Each shape once, the largest first: then all that is kept is there.
+        ):  # Each shape once, the largest first, to warm up.
             height, width = (SMALLEST * (sides - i) for i in divmod(number - 1, sides))
         run(rng.integers(0, 256, (height, width, 3), np.uint8))
         if number > warm_up and (number - warm_up) % step == 0:
