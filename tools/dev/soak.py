@@ -61,9 +61,7 @@ def soak(
     warm_up, step = count // 3, max((count - count // 3) // 20, 1)
     for number in range(1, count + 1):
         height, width = SMALLEST * rng.integers(1, sides + 1, 2)
-        if (
-            number <= sides**2
-        ):  # Each shape once, the largest first, to warm up.
+        if number <= sides**2:  # Each shape once, the largest first, to warm up.
             height, width = (SMALLEST * (sides - i) for i in divmod(number - 1, sides))
         run(rng.integers(0, 256, (height, width, 3), np.uint8))
         if number > warm_up and (number - warm_up) % step == 0:
