@@ -71,7 +71,9 @@ def shipped():
 def test_a_wheel_holds_every_module_and_what_openmim_looks_for(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
     modules = {
-        str(f.relative_to(ROOT)) for f in (ROOT / 'mmspike').rglob('*.py') if '.mim' not in f.parts
+        str(f.relative_to(ROOT))
+        for f in (ROOT / 'mmspike').rglob('*')
+        if f.suffix in ('.py', '.cpp') and '.mim' not in f.parts
     }
     assert modules <= names
     prefix = 'mmspike/.mim/'

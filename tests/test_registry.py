@@ -146,7 +146,12 @@ def test_these_are_all_registered_types():
     for registry in (ours.MODELS, ours.HOOKS, ours.TRANSFORMS, ours.DATASETS):
         registry.import_from_location()
     assert set(ours.MODELS.module_dict) == set(MODEL_ARGUMENTS)
-    assert set(ours.HOOKS.module_dict) == {'CheckFiniteLossHook', 'FiringRateHook'}
+    assert set(ours.HOOKS.module_dict) == {
+        'CheckFiniteLossHook',
+        'FiringRateHook',
+        'RepeatableRunHook',
+        'WholeCheckpointHook',
+    }
     transforms = {name for _, registry, name in OTHERS if registry is ours.TRANSFORMS}
     assert set(ours.TRANSFORMS.module_dict) == transforms
     assert set(ours.DATASETS.module_dict) == set(DATASET_ARGUMENTS)

@@ -29,7 +29,7 @@ from .inputs import make_folder
 from .models import noise_batch, training_batch
 from .peak_memory import peak_above_idle
 
-AGAINST = ('compiled', 'twin', 'spikingjelly')
+AGAINST = ('plain', 'compiled', 'twin', 'spikingjelly')
 WHAT = ('train', 'inference', 'neuron', 'neuron-inference')
 NEURON_CHANNELS = 64
 
@@ -66,6 +66,7 @@ class SpikingJellyLIF(LIF):
 
 
 OTHER_NEURONS = {
+    'plain': {'compile': False},
     'compiled': {'compile': True},
     'twin': {'type': 'ReLU'},
     'spikingjelly': {'type': SpikingJellyLIF, 'compile': False},

@@ -50,7 +50,7 @@ def infer(argv: Sequence[str] | None = None) -> dict:
     if failed:
         named = ', '.join(f"'{Path(entry['file']).name}'" for entry in failed[:NAMED])
         raise UserError(
-            f'{len(failed)} of {len(failed) + len(result["predictions"])} images could not be read '
+            f'{len(failed)} of {len(failed) + len(result["predictions"])} images could not be used '
             f'({named}{", ..." if len(failed) > NAMED else ""}); the others are done, and '
             f"'{out_dir}/predictions.json' says under failed what is wrong with each."
         )

@@ -6,10 +6,11 @@ which names a broken file. A library is imported when a config asks for it.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 from mmengine.config import Config
@@ -25,6 +26,7 @@ from mmspike.engine.checkpoint import (
     check_fits,
     check_pretrained,
     load_checkpoint_file,
+    plain_data_only,
     pretrained_files,
 )
 from mmspike.engine.config import demand_pictures, load_config, test_dataset
@@ -33,6 +35,7 @@ from mmspike.engine.evaluation import VISUALIZERS
 from mmspike.errors import UserError
 
 STOCK_LOADER = 'LoadImageFromFile'
+KINDS = (list, tuple, str)  # Of classes and palettes; mmdet names palettes by a word.
 
 
 class Host:
@@ -97,12 +100,36 @@ class Host:
 
         Returns:
             The data sample of the library, on the CPU.
+
+        Raises:
+            UserError: If it is no image, or one that pipeline or model cannot take.
         """
-        batch = next(iter(self._inferencer.preprocess([image])))
+        batch = self._prepare(image)
         if self.scope == 'mmdet':  # Its batches come with the images that they were made of.
             batch = batch[1]
         (sample,) = self._inferencer.forward(batch)
         return sample.cpu()
+
+    def _prepare(self, image: np.ndarray):
+        shape, kind = getattr(image, 'shape', ()), getattr(image, 'dtype', type(image).__name__)
+        if not isinstance(kind, np.dtype) or kind.kind not in 'uif' or not image.size:
+            raise UserError(
+                f'the image is {kind} of shape {shape}, but it must be an array of numbers '
+                '[H, W, C] with a pixel or more; give one, or a file.'
+            )
+        if image.ndim not in (2, 3):
+            raise UserError(
+                f'the image has shape {shape}, but it must be [H, W, C]; give the images of a '
+                'batch as a list.'
+            )
+        try:
+            return next(iter(self._inferencer.preprocess([image])))
+        except cv2.error as error:
+            raise UserError(
+                f'the test pipeline cannot transform an image of {shape[1]}x{shape[0]} pixels of '
+                f'{kind} (OpenCV: {error.err or str(error).strip()}); give 8-bit or float images '
+                'no longer than Resize can shrink, or change test_dataloader.dataset.pipeline.'
+            ) from error
 
 
 def check_device(device: str | None) -> str:
@@ -190,9 +217,9 @@ def dataset_meta(config: Config, checkpoint: dict | None, scope: str) -> dict:
     Returns:
         The keys ``classes`` and ``palette``, as far as they are known.
     """
-    own = (checkpoint or {}).get('meta', {}).get('dataset_meta') or {}
-    own = {key.lower(): value for key, value in own.items()}
-    own = {key: own[key] for key in ('classes', 'palette') if own.get(key)}
+    own = (checkpoint or {}).get('meta', {}).get('dataset_meta')
+    own = {str(k).lower(): v for k, v in own.items()} if isinstance(own, Mapping) else {}
+    own = {k: own[k] for k in ('classes', 'palette') if own.get(k) and isinstance(own[k], KINDS)}
     if len(own) == 2:
         return own
     dataset = config.test_dataloader.dataset
@@ -233,6 +260,7 @@ def _initialize(model: nn.Module, config: Config) -> None:
     before = logging.root.manager.disable
     logging.disable(logging.INFO)  # mmengine would list every parameter.
     try:
-        model.init_weights()
+        with plain_data_only():
+            model.init_weights()
     finally:
         logging.disable(before)

@@ -64,7 +64,7 @@ class Inferencer:
     ) -> dict:
         """Run on pictures, and write and return what was found.
 
-        An image that cannot be read does not keep the others from being done.
+        An image that cannot be used does not keep the others from being done.
 
         Args:
             inputs: An image, a folder (the images directly in it, sorted by name), a video, an
@@ -77,10 +77,11 @@ class Inferencer:
 
         Returns:
             ``predictions``, an entry for each image or frame; ``failed``, the images that could not
-            be read; and ``visualization``, the pictures, if `return_vis` is set.
+            be used, by file or place in the list; and ``visualization``, the pictures, if
+            `return_vis` is set.
 
         Raises:
-            UserError: If there is no input, or the only one cannot be read.
+            UserError: If there is no input, or the only one cannot be used.
         """
         run = _Run(self, Path(out_dir) if out_dir else None, pred_score_thr, return_vis)
         if isinstance(inputs, (str, Path)) and is_video(inputs):
@@ -181,16 +182,19 @@ class _Run:
         names = _output_names(inputs)
         self._check_apart(inputs)
         folder = self._folder('pictures')
-        for item, name in zip(_progress(inputs, show_progress), names, strict=True):
+        numbered = enumerate(_progress(inputs, show_progress))
+        for (number, item), name in zip(numbered, names, strict=True):
             try:
                 image = self.inferencer.host.read(item) if isinstance(item, Path) else item
+                found = self.inferencer.infer_one(image, self.threshold)
             except UserError as error:
                 if len(inputs) == 1:
                     raise
-                self.failed.append(dict(file=str(item), reason=error.sentence))
+                file = str(item if isinstance(item, Path) else number)
+                self.failed.append(dict(file=file, reason=error.sentence))
                 continue
             entry = dict(file=str(item)) if isinstance(item, Path) else {}
-            picture = self._infer(image, entry, name)
+            picture = self._note(image, found, entry, name)
             if folder:
                 file = folder / f'{name}.png'
                 _write(file, picture[..., ::-1])
@@ -204,7 +208,8 @@ class _Run:
             frames = _progress(video, show_progress, video.num_frames)
             for number, frame in enumerate(frames):
                 entry = dict(file=str(video.path), frame=number, time=number / video.fps)
-                picture = self._infer(frame, entry, f'{video.path.stem}_{number:06d}')
+                found = self.inferencer.infer_one(frame, self.threshold)
+                picture = self._note(frame, found, entry, f'{video.path.stem}_{number:06d}')
                 if writer:
                     writer.write(picture)
                     entry['video'] = str(writer.path.relative_to(self.out_dir.resolve()))
@@ -212,9 +217,11 @@ class _Run:
             if writer:
                 writer.close()
 
-    def _infer(self, image: np.ndarray, entry: dict, name: str) -> np.ndarray | None:
+    def _note(
+        self, image: np.ndarray, found: tuple[dict, Callable], entry: dict, name: str
+    ) -> np.ndarray | None:
         """Complete the entry of an image, and return its picture if anybody wants it."""
-        result, draw = self.inferencer.infer_one(image, self.threshold)
+        result, draw = found
         entry.update(result)
         self.predictions.append(entry)
         folder = self._folder('label_maps') if 'label_map' in entry else None

@@ -1,7 +1,9 @@
 """Files of events: reading and checking."""
 
 import io
+import struct
 import warnings
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from zipfile import BadZipFile
@@ -13,6 +15,14 @@ from mmspike.errors import UserError
 from .transforms import check_file
 
 COLUMNS = ('t', 'x', 'y', 'p')
+# What numpy and zipfile raise of broken, encrypted, strangely packed or untrue files.
+UNREADABLE = (
+    *(BadZipFile, EOFError, KeyError, MemoryError, OSError, RuntimeError, TypeError, ValueError),
+    *(struct.error, zlib.error),
+)
+# Events pack to a tenth; a megabyte of zeros to a thousandth.
+LARGEST_RATIO = 200
+LEAST_BOMB = 1 << 28  # Bytes that any machine can spare.
 
 
 def read_events(path: str) -> np.ndarray:
@@ -34,7 +44,9 @@ def read_events(path: str) -> np.ndarray:
         if events.size and (events.ndim != 2 or events.shape[1] != len(COLUMNS)):
             raise ValueError(f'shape {events.shape}')
         events = events.astype(np.float64)
-    except (BadZipFile, EOFError, KeyError, OSError, TypeError, ValueError) as error:
+    except UserError:
+        raise
+    except UNREADABLE as error:
         raise UserError(
             f"'{path}' cannot be read as events, which are an array or a text of four columns "
             '(t, x, y, p), or four arrays of these names; correct the file or take it out of the '
@@ -49,12 +61,19 @@ def read_events(path: str) -> np.ndarray:
 
 
 def _read_npy(path: str) -> np.ndarray:
-    array = np.load(path)
+    array = np.load(path, allow_pickle=False)
     return array if array.dtype.names is None else _columns(array)
 
 
 def _read_npz(path: str) -> np.ndarray:
-    with np.load(path) as archive:
+    with np.load(path, allow_pickle=False) as archive:
+        packed, members = Path(path).stat().st_size, archive.zip.infolist()
+        unpacked = sum(member.file_size for member in members)
+        if unpacked > max(LARGEST_RATIO * packed, LEAST_BOMB):
+            raise UserError(
+                f"Event file '{path}' of {packed} bytes would unpack to {unpacked}, which no "
+                'recording does; take it from a source you trust, or save it with np.save.'
+            )
         if set(COLUMNS) <= set(archive.files):
             return _columns(archive)
         (array,) = archive.values()

@@ -3,6 +3,7 @@
 import cv2
 import mmcv.transforms
 import numpy as np
+from PIL.Image import DecompressionBombError
 
 from mmspike.errors import UserError
 from mmspike.registry import TRANSFORMS
@@ -32,7 +33,7 @@ class LoadImageFromFile(mmcv.transforms.LoadImageFromFile):
             check_file(path, 'Image')
         try:
             return super().transform(results)
-        except (AssertionError, OSError, ValueError, cv2.error) as error:
+        except (AssertionError, OSError, ValueError, cv2.error, DecompressionBombError) as error:
             raise UserError(
                 f"'{path}' cannot be read as an image; replace the file or take it out of the "
                 'dataset.'
@@ -99,7 +100,7 @@ class LoadSegAnnotations(mmcv.transforms.LoadAnnotations):
         try:
             super()._load_seg_map(results)
         # A decoder of OpenCV returns None, which has no squeeze.
-        except (AttributeError, OSError, ValueError, cv2.error) as error:
+        except (AttributeError, OSError, ValueError, cv2.error, DecompressionBombError) as error:
             raise UserError(
                 f"'{path}' cannot be read as a label map; replace the file or take its image out "
                 'of the dataset.'

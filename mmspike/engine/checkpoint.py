@@ -4,11 +4,13 @@ mmengine falls back to a full unpickling, which runs whatever a file asks for, w
 a checkpoint as plain data. Refusing such a file first leaves nothing to fall back on.
 """
 
+import os
 import re
 import warnings
 import zipfile
 from argparse import Namespace
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
 
@@ -21,6 +23,7 @@ from torch import nn
 
 from mmspike.errors import UserError
 
+PLAIN = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'  # What torch itself looks at, in every load.
 RESUME_KEYS = ('state_dict', 'meta', 'message_hub')
 # What mmseg, mmdet and mmpretrain call the layers that have an output for every class.
 CLASSIFYING_LAYERS = ('conv_seg', 'fc_cls', 'conv_logits', 'retina_cls', 'conv_cls', 'fc')
@@ -73,6 +76,7 @@ def load_checkpoint_file(path: str | Path) -> dict:
     if not file.is_file():
         raise UserError(f"Checkpoint '{path}' is not there; give the path of a .pth file.")
     allow_mmengine_types()
+    _check_size(file, path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')  # What is wrong is said below, in one sentence.
@@ -91,7 +95,49 @@ def load_checkpoint_file(path: str | Path) -> dict:
             f"'{path}' holds a {type(checkpoint).__name__}, but a checkpoint is a "
             'dict with the weights under state_dict; give another file.'
         )
+    for key in ('state_dict', 'meta'):
+        part = checkpoint.get(key, {})
+        if not isinstance(part, Mapping) or not all(isinstance(name, str) for name in part):
+            raise UserError(
+                f"'{path}' holds a {type(part).__name__} under {key}, but a checkpoint has a dict "
+                'of names there; give another file.'
+            )
     return checkpoint
+
+
+def _check_size(file: Path, path: str | Path) -> None:
+    """Refuse an archive that unpacks to more than it is: torch.save compresses nothing."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            unpacked = sum(member.file_size for member in archive.infolist())
+    except (zipfile.BadZipFile, OSError, ValueError):  # An older format, or torch says what it is.
+        return
+    if unpacked > file.stat().st_size:
+        raise UserError(
+            f"Checkpoint '{path}' of {file.stat().st_size} bytes would unpack to {unpacked}, but "
+            'torch.save compresses nothing; take the weights from a source you trust.'
+        )
+
+
+@contextmanager
+def plain_data_only(path: str | None = None) -> Iterator[None]:
+    """Let torch read nothing but plain data, whoever calls it: mmengine unpickles what URLs give.
+
+    Args:
+        path: The checkpoint; None if it is one that the model's ``init_cfg`` names.
+
+    Raises:
+        UserError: If a checkpoint asks for code to be run, or is none.
+    """
+    allow_mmengine_types()
+    before = os.environ.get(PLAIN, '0')
+    os.environ[PLAIN] = '1'
+    try:
+        yield
+    except UnpicklingError as error:
+        raise UserError(_why_refused(path or 'of init_cfg', str(error))) from error
+    finally:
+        os.environ[PLAIN] = before
 
 
 def latest_checkpoint(work_dir: str | Path) -> str | None:

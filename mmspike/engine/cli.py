@@ -26,6 +26,7 @@ from .checkpoint import (
     is_local,
     latest_checkpoint,
     load_checkpoint_file,
+    plain_data_only,
     pretrained_files,
 )
 from .checks import build_dataset, check_classes, check_data
@@ -94,7 +95,8 @@ def train(argv: Sequence[str] | None = None) -> Runner:
     if config.get('val_dataloader') is not None:
         _check_dataset(runner, 'val')
     compile_in_long_runs(runner.model, runner.train_loop.max_iters)
-    runner.train()
+    with plain_data_only(path):
+        runner.train()
     return runner
 
 
@@ -127,11 +129,13 @@ def test(argv: Sequence[str] | None = None) -> dict[str, float]:
         check_fits(runner.model, checkpoint, args.checkpoint)
     _check_dataset(runner, 'test')
     if args.deploy:
-        deploy(runner, args.deploy)
+        with plain_data_only(args.checkpoint):
+            deploy(runner, args.deploy)
     if args.out:
         dump_predictions(runner, args.out)
     compile_in_long_runs(runner.model, len(runner.test_dataloader))
-    return runner.test()
+    with plain_data_only(args.checkpoint):
+        return runner.test()
 
 
 def _common_parser(description: str) -> ArgumentParser:

@@ -1,5 +1,9 @@
-"""The choice of compiled neurons for runs that are long enough to earn the compilation back."""
+"""The choice of torch.compile for runs on a GPU that are long enough to earn it back.
 
+On a CPU neurons run in C++ anyway, which is compiled once.
+"""
+
+from mmengine.device import get_device
 from mmengine.logging import print_log
 from torch import nn
 
@@ -9,7 +13,7 @@ LONG_RUN = 500
 
 
 def compile_in_long_runs(model: nn.Module, iterations: int) -> bool:
-    """Let the neurons that leave `compile` open run compiled, if the run is long.
+    """Let the neurons that leave `compile` open run compiled on a GPU, if the run is long.
 
     The number of iterations decides and nothing else does, so that a resumed run goes on as it
     began. The choice is said once in the log.
@@ -22,7 +26,7 @@ def compile_in_long_runs(model: nn.Module, iterations: int) -> bool:
         Whether any neuron was switched.
     """
     neurons = [m for m in model.modules() if isinstance(m, LIF) and m.compile is None]
-    if iterations < LONG_RUN or not neurons:
+    if get_device() == 'cpu' or iterations < LONG_RUN or not neurons:
         return False
     for neuron in neurons:
         neuron.compile = True

@@ -5,7 +5,7 @@ Chosen with the switch that OpenMMLab has already,
 with its own weight names and initialization.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 
@@ -32,21 +32,23 @@ def keep_nothing() -> Iterator[None]:
         _keeping.reset(token)
 
 
-def keep_as_bytes(spikes: Tensor) -> AbstractContextManager:
-    """Let autograd keep spikes for the backward pass in a byte each, and not in four.
+def keep_small(spikes: Tensor) -> AbstractContextManager:
+    """Let autograd keep spikes for the backward pass in a bit or a byte each, and not in four.
 
     Args:
         spikes: 0 and 1, saved by what runs inside the context.
     """
     place, shape, dtype = spikes.data_ptr(), spikes.shape, spikes.dtype
-    fired = getattr(spikes, 'fired', None)  # A compiled neuron has them at hand.
+    packed = getattr(spikes, 'unpack', None)  # A compiled neuron has them at hand.
 
-    def pack(x: Tensor) -> Tensor:
+    def pack(x: Tensor) -> Tensor | Callable[[], Tensor]:
         if x.data_ptr() != place or x.shape != shape:
             return x
-        return x.to(torch.bool) if fired is None else fired
+        return x.to(torch.bool) if packed is None else packed
 
-    def unpack(x: Tensor) -> Tensor:
+    def unpack(x: Tensor | Callable[[], Tensor]) -> Tensor:
+        if not isinstance(x, Tensor):
+            return x()
         return x.to(dtype) if x.dtype == torch.bool else x
 
     return torch.autograd.graph.saved_tensors_hooks(pack, unpack)
@@ -71,7 +73,7 @@ class _Spiking:
         # A subclass of the neuron may fire something else than 0 and 1.
         if not (saves and type(self.neuron) is LIF):
             return super().forward(x, *args)
-        with keep_as_bytes(x):
+        with keep_small(x):
             return super().forward(x, *args)
 
 

@@ -3,6 +3,7 @@
 from torch import nn
 
 from mmspike.errors import UserError
+from mmspike.models.inputs import check_channels, explain_norm
 from mmspike.neurons import default_neuron, set_time_steps
 
 
@@ -14,7 +15,8 @@ class SpikingModel:
     their own get the backbone's.
 
     Raises:
-        UserError: If a head is told other strides than the levels of a feature pyramid have.
+        UserError: If a head is told other strides than the levels of a feature pyramid have; later
+            for images of other channels than the backbone takes, or too small to train on.
     """
 
     def __init__(self, *args, backbone: dict, **kwargs) -> None:
@@ -28,6 +30,20 @@ class SpikingModel:
             levels = self.backbone.out_strides[getattr(neck, 'start_level', 0) :]
             for name, part in self.named_modules():
                 _check_strides(name, part, levels)
+        if hasattr(self.backbone, 'in_channels'):
+            self.data_preprocessor.register_forward_pre_hook(self._check_channels)
+
+    def _check_channels(self, preprocessor: nn.Module, args: tuple) -> None:
+        data = args[0] if args else None
+        if isinstance(data, dict):
+            check_channels(data.get('inputs'), self.backbone.in_channels)
+
+    def forward(self, *args, **kwargs):
+        try:
+            return super().forward(*args, **kwargs)
+        except ValueError as error:
+            explain_norm(error)
+            raise
 
 
 def _check_strides(name: str, part: nn.Module, levels: tuple[int, ...]) -> None:

@@ -1,13 +1,16 @@
 """Neurons as modules: they hold the parameters and know the number of time steps, nothing else."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
 from mmspike.errors import UserError
 from mmspike.registry import MODELS
 
+from . import native
 from .normed import Normed, came_out_of_norm, lies_channels_last
-from .scan import CompiledScan, LIFScan
+from .scan import CompiledScan, LIFScan, NativeScan
 from .surrogate import DEFAULT_ALPHA, SLOPES
 from .timefold import check_time_steps, fold, unfold
 
@@ -35,11 +38,12 @@ class LIF(nn.Module):
         learnable_threshold: Make the threshold a parameter.
         input_gain: The input comes multiplied by this; threshold, reset and slope are scaled
             instead of dividing it, which gives the same spikes and the same gradients.
-        compile: Run the dynamics compiled by torch.compile, for sequences from rest with
-            ``v_reset`` 0 or None and a fixed threshold; elsewhere, and where compiling is not
-            possible, the plain loop runs. The first call of each form takes seconds, so None
-            leaves the choice to the tools, which compile in long runs
-            (`mmspike.engine.compiling`), and is the plain loop elsewhere.
+        compile: Run the dynamics compiled: on a CPU in C++ (`mmspike.neurons.native`), on a GPU by
+            torch.compile. It serves sequences from rest with ``v_reset`` 0 or None and a fixed
+            threshold; elsewhere, and where compiling is not possible, the plain loop runs. As
+            torch.compile takes seconds for each form of the neuron, None is True on a CPU, and on
+            a GPU leaves the choice to the tools, which compile in long runs
+            (`mmspike.engine.compiling`). False is the plain loop.
 
     Shape:
         - input: ``[T*B, ...]``
@@ -112,8 +116,11 @@ class LIF(nn.Module):
         channels_last = lies_channels_last(x)
         if channels_last:
             sequence = sequence.permute(0, 1, 3, 4, 2)
-        compiles = self.compile and not self.v_reset and isinstance(self.v_threshold, float)
-        if compiles:
+        if self.compile is False or self.v_reset or not isinstance(self.v_threshold, float):
+            spikes, fired = self._scan(sequence, None, False), None
+        elif native.serves(sequence):
+            spikes, fired = self._run_native(sequence, came_out_of_norm(x, self.time_steps))
+        elif self.compile:
             spikes, fired = self._run_compiled(sequence, came_out_of_norm(x, self.time_steps))
         else:
             spikes, fired = self._scan(sequence, None, False), None
@@ -124,22 +131,31 @@ class LIF(nn.Module):
 
         spikes = give_back(spikes)
         if fired is not None:
-            spikes.fired = give_back(fired)
+            spikes.unpack = lambda: give_back(fired())
         return spikes
 
-    def _run_compiled(self, x: Tensor, normed: Normed | None) -> tuple[Tensor, Tensor | None]:
-        spikes, fired = CompiledScan.apply(
-            x.reshape(normed.input.shape if normed else (self.time_steps, -1)),
-            normed,
-            self.v_threshold,
-            self.tau,
-            self.v_reset is None,
-            self.decay_input,
-            self.detach_reset,
-            self.surrogate,
-            self.alpha,
-        )
-        return spikes.view(x.shape), None if fired is None else fired.view(x.shape)
+    @property
+    def _dynamics(self) -> tuple:
+        """The options as `native.make_neuron` and `CompiledScan` take them."""
+        soft = self.v_reset is None
+        reset = soft, self.decay_input, self.detach_reset
+        return self.v_threshold, self.tau, *reset, self.surrogate, self.alpha
+
+    def _run_native(
+        self, x: Tensor, normed: Normed | None
+    ) -> tuple[Tensor, Callable[[], Tensor] | None]:
+        packed: list[native.PackedSpikes] = []
+        spikes = NativeScan.apply(x, normed, native.make_neuron(*self._dynamics), packed)
+        return spikes, packed[0].unpack if packed else None
+
+    def _run_compiled(
+        self, x: Tensor, normed: Normed | None
+    ) -> tuple[Tensor, Callable[[], Tensor] | None]:
+        flat = x.reshape(normed.input.shape if normed else (self.time_steps, -1))
+        spikes, fired = CompiledScan.apply(flat, normed, *self._dynamics)
+        shape, dtype = x.shape, x.dtype
+        unpack = None if fired is None else lambda: fired.view(shape).to(dtype)
+        return spikes.view(shape), unpack
 
     def _scan(self, x: Tensor, v: Tensor | None, with_state: bool):
         threshold = self.v_threshold

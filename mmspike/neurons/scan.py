@@ -1,7 +1,8 @@
 """The dynamics of `functional.lif` with a hand-written backward pass.
 
 Autograd through the plain loop keeps half a dozen tensors a step; this keeps the membrane potential
-alone and derives the spikes and the slope from it. Each exists as a loop and compiled.
+alone and derives the spikes and the slope from it. It exists as a loop, in C++ for a CPU, and
+compiled by torch for a GPU.
 """
 
 import math
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from . import native
 from .compiled import compiled, scan_backward, scan_backward_from_norm, scan_forward
 from .functional import charge
 from .normed import Normed
@@ -96,6 +98,43 @@ class LIFScan(torch.autograd.Function):
             if t > 0 or needs_v:
                 grad_v = grad_u * (1 - 1 / tau)
         return grad_x, grad_v if needs_v else None, grad_threshold, *(None,) * 7
+
+
+class NativeScan(torch.autograd.Function):
+    """`LIFScan` from rest at 0 on a CPU, in C++ (`native`).
+
+    Spikes are kept in a bit each, and beside them the membrane potentials or, where `normed` is
+    given, the input of that norm, which others keep anyway. Returns the spikes; `packed` gets the
+    `native.PackedSpikes` if a gradient is asked for.
+    """
+
+    @staticmethod
+    def forward(
+        ctx,
+        x: Tensor,
+        normed: Normed | None,
+        neuron: native.Neuron,
+        packed: list[native.PackedSpikes],
+    ) -> Tensor:
+        needed = ctx.needs_input_grad[0]
+        spikes, potentials, bits = native.run_forward(
+            x.detach(), neuron, needed and normed is None, needed
+        )
+        if bits is not None:
+            packed.append(bits)
+            ctx.neuron = neuron
+            ctx.save_for_backward(bits.bits, *([potentials] if normed is None else normed))
+            ctx.set_materialize_grads(False)
+        return spikes
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad_spikes: Tensor | None):
+        if grad_spikes is None:
+            return (None,) * 4
+        bits, kept, *scale_and_shift = ctx.saved_tensors
+        norm = Normed(kept, *scale_and_shift) if scale_and_shift else None
+        return native.run_backward(kept, norm, bits, grad_spikes, ctx.neuron), None, None, None
 
 
 class CompiledScan(torch.autograd.Function):

@@ -216,7 +216,7 @@ def test_folder_is_sorted_and_a_broken_image_does_not_lose_the_rest(model, pictu
     (folder / 'notes.txt').write_text('not a picture')
     out = tmp_path / 'out'
     argv = [*model('mmpretrain'), folder, '--out-dir', out]
-    assert "1 of 4 images could not be read ('b.png')" in refusal(*argv)
+    assert "1 of 4 images could not be used ('b.png')" in refusal(*argv)
     written = json.loads((out / 'predictions.json').read_text())
     done = [Path(entry['file']).name for entry in written['predictions']]
     assert done == ['a.bmp', 'a.png', 'c.png']
@@ -326,3 +326,58 @@ def test_importing_the_api_imports_none_of_the_libraries():
         [sys.executable, '-c', code], capture_output=True, text=True, check=True, cwd=ROOT
     )
     assert done.stdout.strip() == 'set()'
+
+
+NOISE = np.random.default_rng(1).integers(0, 256, (40, 50, 3), np.uint8)
+ODD_ARRAYS = {
+    'grey': (NOISE[..., 0], 'C = 3 channels'),
+    'rgba': (NOISE[..., [0, 1, 2, 0]], 'C = 3 channels'),
+    'nan': (np.where(NOISE > 9, NOISE, np.float32('nan')), 'has a pixel that is nan'),
+    'no pixel': (NOISE[:0], 'uint8 of shape (0, 50, 3), but it must be an array of numbers'),
+    'text': (np.array(['a']), 'but it must be an array of numbers'),
+    'a batch': (NOISE[None], 'has shape (1, 40, 50, 3), but it must be [H, W, C]'),
+    'integers of 64 bit': (NOISE.astype(int), 'cannot transform an image of 50x40 pixels of int64'),
+}
+
+
+@pytest.mark.parametrize('name', ODD_ARRAYS)
+def test_an_array_that_is_no_image_does_not_stop_the_others(model, name):
+    array, words = ODD_ARRAYS[name]
+    inferencer = Inferencer(*model('mmpretrain'))
+    with pytest.raises(UserError) as caught:
+        inferencer(array, show_progress=False)
+    assert words in caught.value.sentence
+    result = inferencer([NOISE, array, NOISE], show_progress=False)
+    assert len(result['predictions']) == 2
+    assert [words in failed['reason'] for failed in result['failed']] == [True]
+    assert result['failed'][0]['file'] == '1', 'its place in the list'
+
+
+def test_an_image_longer_than_resize_can_shrink(model):
+    with pytest.raises(UserError, match='cannot transform an image of 1000x1 pixels of uint8'):
+        Inferencer(*model('mmdet'))(np.zeros((1, 1000, 3), np.uint8), show_progress=False)
+
+
+@pytest.mark.parametrize('channels', [(), (1,), (4,)])
+def test_files_of_grey_and_rgba_are_opened_as_colours(model, channels, tmp_path):
+    path = tmp_path / 'picture.png'
+    cv2.imwrite(str(path), np.full((40, 50, *channels), 200, np.uint8))
+    (entry,) = Inferencer(*model('mmseg'))(path, show_progress=False)['predictions']
+    assert entry['label_map'].shape == (40, 50)
+
+
+@pytest.mark.parametrize('name', ['..', '...png', '..png', '../other.png', 'a/../../b.png'])
+def test_pictures_stay_in_the_output_folder(model, name, tmp_path):
+    """Whatever an input is called, also where two have one name."""
+    out, folder = tmp_path / 'out' / 'deep', tmp_path / 'in' / 'a'
+    (folder / 'a').mkdir(parents=True)
+    path = folder / name
+    if name != '..':
+        cv2.imwrite(str(path.with_name('x.png')), NOISE)
+        path.with_name('x.png').rename(path)
+    before = {p for p in tmp_path.rglob('*') if p.is_file()}
+    twice = [path, path]
+    Inferencer(*model('mmseg'))([*twice, NOISE], out, show_progress=False)
+    written = {p for p in tmp_path.rglob('*') if p.is_file()} - before
+    assert all(out in p.parents for p in written)
+    assert len(written) == (7 if name != '..' else 3)

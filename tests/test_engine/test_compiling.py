@@ -1,4 +1,4 @@
-"""Neurons whose config leaves it open are compiled in long runs, and in no other."""
+"""Neurons whose config leaves it open are compiled in long runs on a GPU, and in no other."""
 
 import logging
 
@@ -6,8 +6,15 @@ import pytest
 from mmengine.logging import MMLogger
 from torch import nn
 
+from mmspike.engine import compiling
 from mmspike.engine.compiling import LONG_RUN, compile_in_long_runs
 from mmspike.neurons import LIF
+
+
+@pytest.fixture(autouse=True)
+def gpu(monkeypatch):
+    """Pretend that there is one."""
+    monkeypatch.setattr(compiling, 'get_device', lambda: 'cuda')
 
 
 def model():
@@ -34,3 +41,8 @@ def test_it_is_said_once_with_the_way_back(caplog):
     assert '1 neurons run compiled' in said[0] and 'neuron.compile=False' in said[0]
     assert not compile_in_long_runs(nn.Sequential(nn.ReLU(), LIF(2, compile=True)), LONG_RUN)
     assert len(said) == 1
+
+
+def test_on_a_cpu_nothing_is_switched(monkeypatch):
+    monkeypatch.setattr(compiling, 'get_device', lambda: 'cpu')
+    assert not compile_in_long_runs(model(), LONG_RUN)

@@ -168,8 +168,8 @@ def train_once(model, x):
 def test_blocks_that_are_computed_again_keep_no_spikes(monkeypatch):
     """Hooks of ours inside those of the checkpoint would keep what it lets go."""
     kept = []
-    original = spike_conv.keep_as_bytes
-    monkeypatch.setattr(spike_conv, 'keep_as_bytes', lambda x: kept.append(x.shape) or original(x))
+    original = spike_conv.keep_small
+    monkeypatch.setattr(spike_conv, 'keep_small', lambda x: kept.append(x.shape) or original(x))
     tiny(with_cp=True).train()(torch.randn(B, 3, 32, 32))[-1].sum().backward()
     assert len(kept) == 4  # The downsamplings, which stand between the blocks.
 

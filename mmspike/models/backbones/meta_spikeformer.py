@@ -24,6 +24,7 @@ from mmspike.layers import (
     spike_conv_norm,
     take_entry_neuron,
 )
+from mmspike.models.inputs import check_pixels, explain_norm
 from mmspike.neurons import (
     check_time_steps,
     default_neuron,
@@ -163,7 +164,8 @@ class MetaSpikeFormer(BaseModule):
           ``time_reduction='mean'``; H_i is ``ceil(H / out_strides[i])``
 
     Raises:
-        UserError: If an argument or the input's shape is not as said above.
+        UserError: If an argument or the input's shape is not as said above, a pixel is no finite
+            number, or a norm in training gets a single value.
     """
 
     # Parts that are new in every model; no checkpoint of a classifier holds them.
@@ -274,6 +276,13 @@ class MetaSpikeFormer(BaseModule):
             )
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        try:
+            return self._forward(x)
+        except ValueError as error:
+            explain_norm(error)
+            raise
+
+    def _forward(self, x: Tensor) -> tuple[Tensor, ...]:
         x = self._encode(x)
         outs = {}
         for i, stage in enumerate(self.stages):
@@ -303,6 +312,7 @@ class MetaSpikeFormer(BaseModule):
                 f'[B, T, C, H, W] with C = {self.in_channels} channels, the in_channels of the '
                 'backbone.'
             )
+        check_pixels(x)
         if x.dim() == 4:
             # A still image is the same at every step: encode it once.
             return repeat_time(self.downsamplings[0](self._lay_out(x)), self.time_steps)

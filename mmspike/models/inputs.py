@@ -1,0 +1,69 @@
+"""Images that no network can answer, refused before one norm or neuron has seen them."""
+
+import torch
+from torch import Tensor
+
+from mmspike.errors import UserError
+
+
+def check_pixels(x: Tensor) -> None:
+    """Demand that every pixel is a finite number.
+
+    A neuron does not fire on NaN, so the answer would be finite and wrong; in training the running
+    statistics of the norms would be lost while the loss looks as ever. Looking takes one pass
+    without a copy; what is traced, exported, compiled or captured is not looked at.
+
+    Args:
+        x: The input of a backbone, ``[B, C, H, W]`` or ``[B, T, C, H, W]``.
+
+    Raises:
+        UserError: If a pixel is NaN or infinite.
+    """
+    if torch.compiler.is_compiling() or torch.jit.is_tracing() or x.is_meta or not x.numel():
+        return
+    if x.is_cuda and torch.cuda.is_current_stream_capturing():
+        return
+    if torch.stack(torch.aminmax(x.detach())).isfinite().all():  # NaN is both of them.
+        return
+    place = (~x.isfinite()).nonzero()[0].tolist()
+    raise UserError(
+        f'the input of the backbone has a pixel that is {x[tuple(place)].item()} (image {place[0]} '
+        f'of the batch, row {place[-2]}, column {place[-1]}), but pixels must be finite numbers; '
+        'correct the image, or mean and std of the data_preprocessor.'
+    )
+
+
+def check_channels(inputs: object, channels: int) -> None:
+    """Demand images of the channels that a backbone takes, before a mean of as many is subtracted.
+
+    Args:
+        inputs: What a data preprocessor is given: a tensor, or one for each image, the channels
+            third from the last; anything else is left to the preprocessor.
+        channels: The backbone's ``in_channels``.
+
+    Raises:
+        UserError: If an image has others.
+    """
+    for number, image in enumerate(inputs if isinstance(inputs, (list, tuple, Tensor)) else ()):
+        if isinstance(image, Tensor) and (image.dim() < 3 or image.shape[-3] != channels):
+            raise UserError(
+                f'image {number} of the batch has shape {tuple(image.shape)}, but it must be '
+                f'[C, H, W] with C = {channels} channels, the in_channels of the backbone; load '
+                "images with color_type='color' for 3 and 'grayscale' for 1."
+            )
+
+
+def explain_norm(error: ValueError) -> None:
+    """Say in one sentence why a norm in training could not normalize a single value.
+
+    Args:
+        error: What was raised; of anything else nothing is said.
+
+    Raises:
+        UserError: If it was that.
+    """
+    if 'more than 1 value per channel' in str(error) and not isinstance(error, UserError):
+        raise UserError(
+            f'a norm has one value only to learn its statistics from ({error}); train with a '
+            'larger batch or larger images, or with norm_eval=True.'
+        ) from error
