@@ -4,9 +4,11 @@ import csv
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from mmengine.registry import MODELS, DefaultScope
+from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
 from mmspike.analysis import FiringRateRecorder
@@ -242,6 +244,49 @@ def test_the_files_agree_and_a_table_of_rates_comes_round(written, tmp_path):
     assert cheaper.total() - macs == pytest.approx((found.total() - macs) / 2)
 
 
+@pytest.fixture
+def pictures(tmp_path):
+    """Five pictures in the folders of their classes, and the config of a classifier of them."""
+    pytest.importorskip('mmpretrain', reason='a config of mmpretrain')
+    root = tmp_path / 'shapes'
+    rng = np.random.default_rng(0)
+    for number, name in enumerate(['circle', 'rectangle', 'triangle', 'circle', 'circle']):
+        folder = root / 'crops' / 'val' / name
+        folder.mkdir(parents=True, exist_ok=True)
+        pixels = rng.integers(0, 256, (32, 32, 3), np.uint8)
+        Image.fromarray(pixels).save(folder / f'{number}.png')
+    config = tmp_path / 'shapes.py'
+    base = ROOT / 'configs' / 'metaspike-tiny_t1_shapes.py'
+    config.write_text(f"_base_ = ['{base}']\n")
+    return config, root
+
+
+def test_real_images_from_a_folder_and_from_the_config(pictures, tmp_path, capsys):
+    config, root = pictures
+    options = ['--cfg-options', f'data_root={root}']
+    circles = root / 'crops' / 'val' / 'circle'
+    one = run(tmp_path, '--images', str(circles / '0.png'), *options, config=config)
+    of_folder = run(
+        tmp_path, '--images', str(circles), '--num-images', '2', *options, config=config
+    )
+    of_config = run(tmp_path, '--num-images', '4', *options, config=config)
+    assert [found.images for found in (one, of_folder, of_config)] == [1, 2, 4]
+    first, of_two = (float(found.tallies[0].macs.sum()) for found in (one, of_folder))
+    assert of_two == 2 * first > 0
+    assert 'the rates of a network that has learnt nothing' in capsys.readouterr().out
+
+
+def test_a_table_of_rates_needs_a_size_unless_classifiers_are_compared_at_one(written, tmp_path):
+    config, table = written
+    found = run(tmp_path, '--rates', str(table), config=config)
+    stem = found.tallies[0]
+    assert float(stem.macs[0]) == 4 * 3 * 7 * 7 * 112 * 112  # Of 224 pixels at stride 2.
+    other = tiny_config(tmp_path, "default_scope = 'mmseg'")
+    pytest.importorskip('mmseg', reason='the scope of this config')
+    with pytest.raises(UserError, match='--rates needs --size, the pixels of a square image'):
+        run(tmp_path, '--rates', str(table), config=other)
+
+
 @pytest.mark.parametrize(
     ('change', 'message'),
     [
@@ -275,7 +320,7 @@ def test_bad_input(tmp_path):
     with pytest.raises(UserError, match='--num-images is 0, but at least 1'):
         run(tmp_path, '--num-images', '0', config=config)
     for rates in ([], ['--rates', str(tmp_path / 'rates.csv')]):
-        (tmp_path / 'rates.csv').write_text('stage,block,operator,average\n')
+        (tmp_path / 'rates.csv').write_text('stage,block,operator,average\nneck,,conv,0.1\n')
         with pytest.raises(UserError, match='--size is 0, but an image has at least 1 pixel; give'):
             run(tmp_path, '--size', '0', *rates, config=config)
     with pytest.raises(UserError, match='e_mac=0.0 and e_ac=0.9 must be picojoule above 0'):
