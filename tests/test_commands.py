@@ -35,7 +35,7 @@ ELSEWHERE = {
     'bash tools/demo.sh': 'takes minutes: test_tools/test_demo.py runs its steps, small',
     'bash tools/run_tests.sh': 'is what runs this test',
     'pip install': 'installs a package: test_packaging.py does it from a wheel',
-    'mmspike doctor': 'test_console.py',
+    'mmspike': 'the tools under one name: test_console.py',
 }
 PARSERS = {
     'train': cli._train_parser,
