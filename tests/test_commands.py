@@ -79,6 +79,10 @@ SMALL_DATA = {
     'test_dataloader.dataset.pipeline.1.scale=(128,64) '
     'val_dataloader.dataset.pipeline.1.scale=(128,64)',
 }
+SMALL_DATA['nuclei'] = (
+    SMALL_DATA[INSTANCES] + ' train_dataloader.dataset.pipeline.3.crop_size=(96,96)'
+)
+SMALL_DATA['camvid'] = SMALL_DATA[MAPS].replace('(128,64)', '(64,48)').replace('(64,64)', '(48,64)')
 DEFAULT = 'configs/mask_rcnn_metaspike-tiny_t1_shapes.py'
 MINE = ROOT / 'docs' / 'first_hour.md'
 
@@ -206,7 +210,8 @@ def cut_short(tool, config, words, place):
         return [*kept, '--size', '64', '64', '--batch', '2', '--repeats', '1', '--threads', '1']
     if tool == 'convert_checkpoint':
         return words
-    options = SMALL_DATA.get(config.name, '').split()
+    data = config.stem.rpartition('_')[2]  # What the name of a config ends with.
+    options = SMALL_DATA.get(config.name, SMALL_DATA.get(data, '')).split()
     if tool in ('train', 'test'):
         splits = ('train', 'val') if tool == 'train' else ('test',)
         loaders = [f'{split}_dataloader' for split in splits]
