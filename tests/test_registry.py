@@ -158,7 +158,12 @@ def test_these_are_all_registered_types():
     for registry in (ours.MODELS, ours.HOOKS, ours.TRANSFORMS, ours.DATASETS):
         registry.import_from_location()
     assert set(ours.MODELS.module_dict) == {name for name in MODEL_ARGUMENTS if is_there(name)}
-    assert set(ours.HOOKS.module_dict) == {'CheckFiniteLossHook', 'FiringRateHook'}
+    assert set(ours.HOOKS.module_dict) == {
+        'CheckFiniteLossHook',
+        'FiringRateHook',
+        'RepeatableRunHook',
+        'WholeCheckpointHook',
+    }
     transforms = {name for _, registry, name in OTHERS if registry is ours.TRANSFORMS}
     assert set(ours.TRANSFORMS.module_dict) == transforms
     datasets = set(DATASET_ARGUMENTS) if find_spec('mmpretrain') else set()
