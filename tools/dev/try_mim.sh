@@ -17,7 +17,8 @@ run_all() {
     rm -rf "$folder/run" && mkdir "$folder/run" && cd "$folder/run"
     local config=mask_rcnn_metaspike-tiny_t1_shapes.py
     local options=(train_cfg.max_epochs=1 train_cfg.val_interval=1 train_dataloader.batch_size=2)
-    mim search mmspike --model meta-spikeformer | grep -q 'config id: mask_rcnn_metaspike_coco'
+    mim search mmspike --model meta-spikeformer > found.txt
+    grep -q 'config id: mask_rcnn_metaspike_coco' found.txt
     mim run mmspike make_shapes data/shapes --num-train 8 --num-val 4
     mim train mmspike "$config" --work-dir out --cfg-options "${options[@]}"
     mim test mmspike "$config" --checkpoint out/epoch_1.pth --work-dir test
