@@ -22,7 +22,9 @@ def make_torchvision_importable() -> bool:
     """Declare torchvision's operators if its compiled part does not load; tell if it was so."""
     global _library
     spec = find_spec('torchvision')
-    if spec is None or _library is not None or hasattr(torch.ops.torchvision, 'nms'):
+    if spec is None or spec.origin is None:
+        return False
+    if _library is not None or hasattr(torch.ops.torchvision, 'nms'):
         return _library is not None
     for file in Path(spec.origin).parent.glob('_C.*'):
         try:

@@ -1,6 +1,8 @@
 """Operations on analog values that no neuron precedes and no weight layer is: they are listed."""
 
 from collections import Counter
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -38,7 +40,7 @@ class AnalogOperations(TrackedFunctions):
         super().__init__(model)
         self.counts: Counter[tuple[str, str]] = Counter()
 
-    def left(self, name: str, module: nn.Module, inputs: tuple, output: object) -> None:
+    def left(self, name: str, module: nn.Module, inputs: tuple, output: Any) -> None:
         """Count a RoIAlign, whose samples depend on its RoIs."""
         if type(module).__name__ == 'RoIAlign' and len(inputs) > 1:
             self._add(ROI_ALIGN, _roi_align_macs(module, inputs[1], output), name)
@@ -47,7 +49,9 @@ class AnalogOperations(TrackedFunctions):
         if count:
             self.counts[kind, name] += count
 
-    def __torch_function__(self, func, types, args=(), kwargs=None):
+    def __torch_function__(
+        self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None
+    ) -> Any:
         kwargs = kwargs or {}
         output = func(*args, **kwargs)
         name, module = self.running
@@ -64,7 +68,7 @@ class AnalogOperations(TrackedFunctions):
         return output
 
 
-def _roi_align_macs(module: nn.Module, rois: Tensor, output: Tensor) -> int:
+def _roi_align_macs(module: Any, rois: Tensor, output: Tensor) -> int:
     """Count four multiply-accumulates for each sampled value of each RoI ``[K, 5]``."""
     height, width = module.output_size
     if module.sampling_ratio > 0:

@@ -150,7 +150,7 @@ class EnergyMeter:
         self._analog.__enter__()
         return self
 
-    def __exit__(self, *exception) -> None:
+    def __exit__(self, *exception: object) -> None:
         self._analog.__exit__(*exception)
         for handle in self._handles:
             handle.remove()

@@ -227,9 +227,8 @@ def read_rates(path: str | Path) -> dict[tuple[str, str, str], list[float]]:
         texts = [text for text in steps if text] or [row.get('average') or '']
         if texts == ['']:
             continue
-        rates[tuple((row[name] or '').strip() for name in NAMES)] = [
-            _rate(text, path, number) for text in texts
-        ]
+        stage, block, operator = ((row[name] or '').strip() for name in NAMES)
+        rates[stage, block, operator] = [_rate(text, path, number) for text in texts]
     return rates
 
 

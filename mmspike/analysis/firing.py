@@ -92,7 +92,7 @@ class FiringRateRecorder:
             self._handles.append(neuron.register_forward_hook(self._hook(name)))
         return self
 
-    def __exit__(self, *exception) -> None:
+    def __exit__(self, *exception: object) -> None:
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
@@ -163,7 +163,8 @@ def mean_map(records: Iterable[LayerRecord]) -> Tensor:
     """
     records = list(records)
     units = sum(record.map_units for record in records)
-    return torch.stack([record.spike_map for record in records]).sum(dim=0).cpu() / units
+    maps = [record.spike_map for record in records if record.spike_map is not None]
+    return torch.stack(maps).sum(dim=0).cpu() / units
 
 
 def _not_spiking(name: str, neuron: nn.Module) -> UserError:

@@ -9,6 +9,7 @@ N D^2 / heads operations each (N D for SDSA-1 and 2).
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
+from typing import Any
 
 from torch import nn
 
@@ -64,7 +65,7 @@ class Layer:
         return self.stage or self.part, self.block, self.operator
 
 
-def weight_macs(layer: nn.Module, inputs: Shape, outputs: Shape) -> int:
+def weight_macs(layer: Any, inputs: Shape, outputs: Shape) -> int:
     """Count the multiply-accumulates of a convolution or linear layer as it is.
 
     Args:
@@ -151,7 +152,9 @@ def _walk(name: str, module: nn.Module, label: Callable) -> Iterator[Layer]:
         kind, layer = ('Conv', 'Conv') if isinstance(module, ChannelConv) else ('MLP', 'Linear')
         for i, conv_norm in enumerate(module):
             operator = f'Channel{kind} {layer}{i + 1}'
-            yield _weight_layer(f'{name}.{i}.conv', conv_norm.conv, label, operator)
+            yield _weight_layer(
+                f'{name}.{i}.conv', conv_norm.get_submodule('conv'), label, operator
+            )
     elif isinstance(module, RepConv):
         yield _projection(name, module, label, 'RepConv', 1)
     elif isinstance(module, WEIGHT_LAYERS):
@@ -161,7 +164,7 @@ def _walk(name: str, module: nn.Module, label: Callable) -> Iterator[Layer]:
             yield from _walk(f'{name}.{child}' if name else child, inner, label)
 
 
-def _weight_layer(name: str, module: nn.Module, label: Callable, operator: str) -> Layer:
+def _weight_layer(name: str, module: Any, label: Callable, operator: str) -> Layer:
     spikes = hasattr(module, 'neuron')
     return Layer(
         **label(name, operator),
@@ -172,7 +175,7 @@ def _weight_layer(name: str, module: nn.Module, label: Callable, operator: str) 
     )
 
 
-def _projection(name: str, module: nn.Module, label: Callable, what: str, times: int) -> Layer:
+def _projection(name: str, module: Any, label: Callable, what: str, times: int) -> Layer:
     """Count a RepConv, or the linear layer in its place, `times` times: all see the same spikes."""
     if isinstance(module, RepConv):
         one = _dense(3, module.pointwise1.in_channels)

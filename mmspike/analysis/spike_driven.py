@@ -1,7 +1,8 @@
 """What weights and matrix products really see while a model runs: spikes, or something else."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -101,7 +102,9 @@ class OperandRecorder(TrackedFunctions):
             and not name.startswith(self._unused)
         ]
 
-    def __torch_function__(self, func, types, args=(), kwargs=None):
+    def __torch_function__(
+        self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None
+    ) -> Any:
         kwargs = kwargs or {}
         if func in LAYERS:
             self._record(LAYERS[func], [args[0] if args else kwargs['input']])
@@ -144,8 +147,9 @@ def enliven(module: nn.Module) -> nn.Module:
     generator = torch.Generator().manual_seed(7)
     for m in module.modules():
         if isinstance(m, nn.modules.batchnorm._BatchNorm):
-            m.running_mean.normal_(0, 0.1, generator=generator)
-            m.running_var.uniform_(0.05, 0.3, generator=generator)
+            mean, variance = m.get_buffer('running_mean'), m.get_buffer('running_var')
+            mean.normal_(0, 0.1, generator=generator)
+            variance.uniform_(0.05, 0.3, generator=generator)
             with torch.no_grad():
                 m.weight.uniform_(1.0, 3.0, generator=generator)
                 m.bias.normal_(0.8, 0.8, generator=generator)

@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -24,7 +25,7 @@ OTHERS = ('#2ca02c', '#ff7f0e', '#9467bd', '#8c564b', '#e377c2', '#bcbd22')
 DPI = 110
 
 
-def find_backbone(model: nn.Module) -> tuple[str, nn.Module]:
+def find_backbone(model: nn.Module) -> tuple[str, Any]:
     """Find the part of a model whose stages the heat maps show, and its name.
 
     Args:
@@ -108,8 +109,9 @@ def draw_heat_maps(
     """
     stages: dict[int, list] = {}
     for layer, record in recorder.records.items():
-        if names.in_block(layer) and record.spike_map is not None:
-            stages.setdefault(names.stage(layer), []).append(record)
+        stage = names.stage(layer)
+        if stage is not None and names.in_block(layer) and record.spike_map is not None:
+            stages.setdefault(stage, []).append(record)
     if not stages:
         raise UserError(
             'no stage of the backbone has a neuron, so there is nothing to show heat maps of; give '
@@ -166,7 +168,7 @@ def draw_rates(rates: Mapping[str, Tensor], names: LayerNames) -> Figure:
     places = np.arange(len(rates))
     axes.barh(places, means, color=[colors[part] for part in parts], height=0.75)
     top = max(means.max() * 1.18, 1e-3)
-    for place, mean in zip(places, means, strict=True):
+    for place, mean in zip(places.tolist(), means, strict=True):
         digits = '.1f' if mean >= 0.0005 else '.1g'
         text, color = (f'{100 * mean:{digits}} %', 'black') if mean else ('silent', 'crimson')
         axes.text(mean + top / 100, place, text, va='center', fontsize=7, color=color)
@@ -204,7 +206,7 @@ def write_rates(
         names: The names of the model's layers.
         folder: Where to write.
     """
-    layers = [
+    layers: list[dict[str, Any]] = [
         dict(layer=name, part=names.part(name), mean=float(rate.mean()), rates=rate.tolist())
         for name, rate in rates.items()
     ]
@@ -232,8 +234,8 @@ def new_figure(width: float, height: float) -> Figure:
 
 def _of_full_size(records: list[LayerRecord]) -> list[LayerRecord]:
     """Leave out the neurons of SDSA-1 and 2 that stand for all positions at once."""
-    size = max(record.spike_map.numel() for record in records)
-    return [record for record in records if record.spike_map.numel() == size]
+    sizes = [0 if record.spike_map is None else record.spike_map.numel() for record in records]
+    return [r for r, size in zip(records, sizes, strict=True) if size == max(sizes)]
 
 
 def _upsample(rates: Tensor, size: Sequence[int]) -> np.ndarray:

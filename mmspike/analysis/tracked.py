@@ -1,5 +1,8 @@
 """Seeing torch's functions as a model calls them, and in which of its modules."""
 
+from collections.abc import Callable
+from typing import Any
+
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
@@ -24,7 +27,7 @@ class TrackedFunctions(TorchFunctionMode):
         """The innermost module that runs, and its name; between its parts that is the model."""
         return self._stack[-1] if self._stack else ('', self._model)
 
-    def left(self, name: str, module: nn.Module, inputs: tuple, output: object) -> None:
+    def left(self, name: str, module: nn.Module, inputs: tuple, output: Any) -> None:
         """Called when a module has run; does nothing here.
 
         Args:
@@ -34,7 +37,7 @@ class TrackedFunctions(TorchFunctionMode):
             output: What it returned.
         """
 
-    def __enter__(self):
+    def __enter__(self) -> Any:
         for name, module in self._model.named_modules():
             before, after = self._hooks(name, module)
             self._handles.append(module.register_forward_pre_hook(before))
@@ -42,18 +45,18 @@ class TrackedFunctions(TorchFunctionMode):
         super().__enter__()
         return self
 
-    def __exit__(self, *exception) -> None:
+    def __exit__(self, *exception: Any) -> None:
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
         self._stack.clear()
         super().__exit__(*exception)
 
-    def _hooks(self, name: str, module: nn.Module):
-        def before(_, __):
+    def _hooks(self, name: str, module: nn.Module) -> tuple[Callable, Callable]:
+        def before(_: nn.Module, __: tuple) -> None:
             self._stack.append((name, module))
 
-        def after(_, inputs, output):
+        def after(_: nn.Module, inputs: tuple, output: object) -> None:
             self._stack.pop()
             self.left(name, module, inputs, output)
 

@@ -5,28 +5,28 @@ import statistics
 import time
 from argparse import ArgumentParser
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.config import Config
-from mmengine.registry import MODELS, DefaultScope
+from mmengine.registry import DefaultScope
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmspike.compat import make_torchvision_importable
 from mmspike.deploy import FORMS, reparameterize
 from mmspike.engine.config import load_config
-from mmspike.engine.cpu import use_cpu_well
 from mmspike.errors import UserError
 from mmspike.neurons import LIF, build_neuron, fold, set_time_steps, unfold
 
-from .hosts import check_device, check_scope
+from .hosts import check_scope, use_device
 from .inputs import make_folder
-from .models import noise_batch, training_batch
+from .models import build_model, noise_batch, training_batch
 from .peak_memory import peak_above_idle
 
 AGAINST = ('plain', 'compiled', 'twin', 'spikingjelly')
@@ -41,7 +41,7 @@ class SpikingJellyLIF(LIF):
     `mmspike.LIF`; only the sigmoid surrogate is offered.
     """
 
-    def __init__(self, *args, **kwargs) -> None:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         try:
             from spikingjelly.activation_based import neuron, surrogate
@@ -65,7 +65,7 @@ class SpikingJellyLIF(LIF):
         return fold(self.node(unfold(x, self.time_steps).contiguous()))
 
 
-OTHER_NEURONS = {
+OTHER_NEURONS: dict[str, dict] = {
     'plain': {'compile': False},
     'compiled': {'compile': True},
     'twin': {'type': 'ReLU'},
@@ -90,12 +90,15 @@ def benchmark(argv: Sequence[str] | None = None) -> dict[str, dict]:
         raise UserError(
             f'--repeats is {args.repeats} and --batch {args.batch}, but both must be at least 1.'
         )
+    if len(args.size) > 2 or min(args.size) < 1:
+        raise UserError(
+            f'--size is {" ".join(map(str, args.size))}, but it must be one number of pixels, or '
+            'height and width; give --size 256, or --size 256 384.'
+        )
     make_torchvision_importable()
-    device = check_device(args.device)
+    device = use_device(args.device)
     if args.threads:
         torch.set_num_threads(args.threads)
-    if device.startswith('cpu'):
-        use_cpu_well()
     sides = {}
     for path in args.configs:
         sides[Path(path).stem] = (load_config(path), args.deploy)
@@ -191,12 +194,10 @@ def prepare(
     if config.model.get('data_preprocessor', {}).get('size'):
         config.model.data_preprocessor.size = (height, width)
     torch.manual_seed(0)
-    with DefaultScope.overwrite_default_scope(scope):
-        model = MODELS.build(config.model).to(device)
-        make = training_batch if what == 'train' else noise_batch
-        batch = make(config, scope, (height, width), batch_size)
+    model: Any = build_model(config, scope, None, device)
+    make = training_batch if what == 'train' else noise_batch
+    batch = make(config, scope, (height, width), batch_size)
     if what == 'inference':
-        model.eval()
         model = reparameterize(model, form) if form else model
 
         def infer() -> None:
@@ -227,7 +228,9 @@ def _neuron(
     return run
 
 
-def _training(model: nn.Module, batch: dict, cast, scope: str) -> Callable[[], None]:
+def _training(
+    model: Any, batch: dict, cast: AbstractContextManager, scope: str
+) -> Callable[[], None]:
     model.train()
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-6)
 

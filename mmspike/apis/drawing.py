@@ -31,7 +31,7 @@ class Painter:
 
     def __init__(self, classes: Sequence[str], palette: Sequence[Color] | None = None) -> None:
         self.classes = list(classes)
-        self.palette = [tuple(color) for color in palette or default_palette(len(classes))]
+        self.palette = [(r, g, b) for r, g, b in palette or default_palette(len(classes))]
 
     def detections(self, image: np.ndarray, found: dict) -> np.ndarray:
         """Draw masks, boxes and tags.
@@ -93,7 +93,7 @@ class Painter:
         self, picture: np.ndarray, title: str, counts: np.ndarray, values: Sequence[str]
     ) -> np.ndarray:
         """Add a legend; a class that is not in the picture is faint, or left out if many are."""
-        shown = range(len(self.classes))
+        shown = list(range(len(self.classes)))
         if len(self.classes) > ALL_CLASSES:
             shown = [i for i in np.argsort(-counts, kind='stable') if counts[i]]
         rows = [
@@ -133,7 +133,8 @@ def default_palette(count: int) -> list[Color]:
     """Choose `count` colours whose hues lie apart."""
     # Steps of the golden ratio never come close to an earlier hue.
     hues = [(0.97 + 0.618034 * i) % 1 for i in range(count)]
-    return [tuple(round(255 * c) for c in colorsys.hsv_to_rgb(hue, 0.8, 0.85)) for hue in hues]
+    colors = (colorsys.hsv_to_rgb(hue, 0.8, 0.85) for hue in hues)
+    return [(round(255 * r), round(255 * g), round(255 * b)) for r, g, b in colors]
 
 
 def enlarge(image: np.ndarray) -> tuple[np.ndarray, float]:

@@ -1,7 +1,7 @@
 """What tools/energy.py does: real images through a model, and what they cost."""
 
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from mmspike.engine.checks import build_dataset, check_classes, check_data
 from mmspike.engine.config import config_parser, load_config
 from mmspike.errors import UserError
 
-from .hosts import Host, check_scope
+from .hosts import Host, check_scope, use_device
 from .inputs import find_images, make_folder
 from .models import build_model, noise_batch
 
@@ -78,7 +78,7 @@ def measure(args: Namespace) -> Energy:
     """
     config = load_config(args.config, args.cfg_options)
     scope = check_scope(config)
-    if args.rates and not (args.images or args.size):
+    if args.rates and not args.images and args.size is None:
         args.size = _own_size(config)
     if args.images:
         paths = find_images(args.images)[: args.num_images]
@@ -86,7 +86,7 @@ def measure(args: Namespace) -> Energy:
         host = Host(config, args.checkpoint, args.device)
         meter = EnergyMeter(host.model)
         return _run(meter, lambda path: host.predict(host.read(path)), paths, args)
-    model = build_model(config, scope, args.checkpoint, args.device)
+    model = build_model(config, scope, args.checkpoint, use_device(args.device))
     meter = EnergyMeter(model)  # Refuses what does not spike before any data is looked for.
     with DefaultScope.overwrite_default_scope(scope):
         sized = args.size is not None
@@ -105,7 +105,7 @@ def _own_size(config: Config) -> int:
     return 224
 
 
-def _run(meter: EnergyMeter, run, inputs: Iterable, args: Namespace) -> Energy:
+def _run(meter: EnergyMeter, run: Callable, inputs: Iterable, args: Namespace) -> Energy:
     total = args.num_images if args.size is None else 1
     with torch.no_grad(), meter:
         for item in track(inputs, 'Energy', total=total):

@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -23,15 +24,13 @@ from torch import nn
 from mmspike.compat import make_torchvision_importable
 from mmspike.datasets.transforms import LoadImageFromFile
 from mmspike.engine.checkpoint import (
-    check_fits,
-    check_pretrained,
     load_checkpoint_file,
     plain_data_only,
-    pretrained_files,
 )
 from mmspike.engine.config import demand_pictures, load_config, test_dataset
 from mmspike.engine.cpu import use_cpu_well
 from mmspike.engine.evaluation import VISUALIZERS
+from mmspike.engine.weights import check_fits, check_pretrained, pretrained_files
 from mmspike.errors import UserError
 
 STOCK_LOADER = 'LoadImageFromFile'
@@ -60,9 +59,7 @@ class Host:
         cfg_options: dict | None = None,
     ) -> None:
         make_torchvision_importable()
-        self.device = check_device(device)
-        if self.device.startswith('cpu'):
-            use_cpu_well()
+        self.device = use_device(device)
         if not isinstance(config, Config):
             config = load_config(config, cfg_options)
         self.scope = check_scope(config)
@@ -76,7 +73,7 @@ class Host:
             self._inferencer = _build_inferencer(config, self.scope, self.device)
             self.meta = dataset_meta(config, weights, self.scope)
         self.model: nn.Module = revert_sync_batchnorm(self._inferencer.model).eval()
-        if weights:
+        if weights and checkpoint:
             check_fits(self.model, weights, checkpoint)
         else:
             _initialize(self.model, config)
@@ -90,9 +87,10 @@ class Host:
         Raises:
             UserError: If it is absent, truncated or no image.
         """
-        return self._loader.transform({'img_path': str(path)})['img']
+        results: Any = self._loader.transform({'img_path': str(path)})
+        return results['img']
 
-    def predict(self, image: np.ndarray):
+    def predict(self, image: np.ndarray) -> Any:
         """Run the model on one image.
 
         Args:
@@ -110,8 +108,9 @@ class Host:
         (sample,) = self._inferencer.forward(batch)
         return sample.cpu()
 
-    def _prepare(self, image: np.ndarray):
-        shape, kind = getattr(image, 'shape', ()), getattr(image, 'dtype', type(image).__name__)
+    def _prepare(self, image: np.ndarray) -> Any:
+        shape: tuple[int, ...] = getattr(image, 'shape', ())
+        kind = getattr(image, 'dtype', type(image).__name__)
         if not isinstance(kind, np.dtype) or kind.kind not in 'uif' or not image.size:
             raise UserError(
                 f'the image is {kind} of shape {shape}, but it must be an array of numbers '
@@ -132,8 +131,8 @@ class Host:
             ) from error
 
 
-def check_device(device: str | None) -> str:
-    """Return `device`, or the best one of this machine for None.
+def use_device(device: str | None) -> str:
+    """Return `device`, or the best one of this machine for None, and set the process up for it.
 
     Raises:
         UserError: If this machine has no such device.
@@ -146,6 +145,8 @@ def check_device(device: str | None) -> str:
             f'--device is {device!r}, which this machine does not offer to torch; use cpu, or '
             'cuda:0 on a machine with a GPU.'
         ) from error
+    if device.startswith('cpu'):
+        use_cpu_well()
     return device
 
 
@@ -228,7 +229,7 @@ def dataset_meta(config: Config, checkpoint: dict | None, scope: str) -> dict:
     return {**{key: found[key] for key in ('classes', 'palette') if found.get(key)}, **own}
 
 
-def _build_inferencer(config: Config, scope: str, device: str):
+def _build_inferencer(config: Config, scope: str, device: str) -> Any:
     if scope == 'mmpretrain':
         from mmpretrain import ImageClassificationInferencer
 
@@ -239,7 +240,7 @@ def _build_inferencer(config: Config, scope: str, device: str):
         from mmseg.apis import MMSegInferencer as Stock
 
     class Inferencer(Stock):
-        def _load_weights_to_model(self, model: nn.Module, checkpoint: None, cfg: Config) -> None:
+        def _load_weights_to_model(self, model: Any, checkpoint: None, cfg: Config) -> None:
             # `Host` loads them, as plain data, and keeps the names of the classes.
             model.dataset_meta = {}
 
@@ -252,7 +253,7 @@ def _build_inferencer(config: Config, scope: str, device: str):
     return inferencer
 
 
-def _initialize(model: nn.Module, config: Config) -> None:
+def _initialize(model: Any, config: Config) -> None:
     """Initialize a model that has no checkpoint, from files that its config names if so."""
     for path in pretrained_files(config.model):
         load_checkpoint_file(path)

@@ -1,8 +1,9 @@
 """Pictures and a JSON from images, folders and videos, for detectors, segmentors, classifiers."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -90,7 +91,7 @@ class Inferencer:
             run.images(_as_list(inputs), show_progress)
         result = dict(predictions=run.predictions, failed=run.failed)
         if out_dir:
-            about = dict(task=self.task, classes=self.classes)
+            about: dict[str, Any] = dict(task=self.task, classes=self.classes)
             if self.task == 'detection':
                 about['score_threshold'] = pred_score_thr
             text = json.dumps({**about, **result}, indent=1)
@@ -116,7 +117,7 @@ class Inferencer:
         result, draw = getattr(self, f'_{self.task}')(sample)
         return dict(width=width, height=height, **result), draw
 
-    def _detection(self, sample) -> tuple[dict, Callable]:
+    def _detection(self, sample: Any) -> tuple[dict, Callable]:
         from pycocotools import mask as coco_mask  # Comes with mmdet.
 
         found = sample.pred_instances
@@ -132,7 +133,7 @@ class Inferencer:
             instances.append(instance)
         return dict(instances=instances), lambda image: painter.detections(image, found)
 
-    def _segmentation(self, sample) -> tuple[dict, Callable]:
+    def _segmentation(self, sample: Any) -> tuple[dict, Callable]:
         label_map = sample.pred_sem_seg.data[0].numpy()
         painter = self._painter(label_map)
         labels, counts = np.unique(label_map, return_counts=True)
@@ -144,7 +145,7 @@ class Inferencer:
         result = dict(classes=classes, label_map=label_map.astype(kind))
         return result, lambda image: painter.segmentation(image, label_map)
 
-    def _classification(self, sample) -> tuple[dict, Callable]:
+    def _classification(self, sample: Any) -> tuple[dict, Callable]:
         scores = sample.pred_score
         order = scores.argsort(descending=True)[:NUM_BEST]
         painter = self._painter(np.arange(len(scores)))
@@ -190,15 +191,15 @@ class _Run:
             except UserError as error:
                 if len(inputs) == 1:
                     raise
-                file = str(item if isinstance(item, Path) else number)
-                self.failed.append(dict(file=file, reason=error.sentence))
+                broken = str(item if isinstance(item, Path) else number)
+                self.failed.append(dict(file=broken, reason=error.sentence))
                 continue
             entry = dict(file=str(item)) if isinstance(item, Path) else {}
             picture = self._note(image, found, entry, name)
-            if folder:
+            if folder and picture is not None:
                 file = folder / f'{name}.png'
                 _write(file, picture[..., ::-1])
-                entry['picture'] = str(file.relative_to(self.out_dir.resolve()))
+                entry['picture'] = _with_folder(file)
 
     def video(self, video: Video, show_progress: bool) -> None:
         self._check_apart([video.path])
@@ -210,9 +211,9 @@ class _Run:
                 entry = dict(file=str(video.path), frame=number, time=number / video.fps)
                 found = self.inferencer.infer_one(frame, self.threshold)
                 picture = self._note(frame, found, entry, f'{video.path.stem}_{number:06d}')
-                if writer:
+                if writer and picture is not None:
                     writer.write(picture)
-                    entry['video'] = str(writer.path.relative_to(self.out_dir.resolve()))
+                    entry['video'] = _with_folder(writer.path)
         finally:
             if writer:
                 writer.close()
@@ -228,7 +229,7 @@ class _Run:
         if folder:
             file = folder / f'{name}.png'
             _write(file, entry['label_map'])
-            entry['label_map'] = str(file.relative_to(self.out_dir.resolve()))
+            entry['label_map'] = _with_folder(file)
         if not (self.out_dir or self.keep):
             return None
         picture = draw(_to_rgb(image))
@@ -239,7 +240,9 @@ class _Run:
     def _check_apart(self, inputs: Sequence[Path | np.ndarray]) -> None:
         """Demand that no output is written where inputs lie: it could replace one of them."""
         folders = {item.parent.resolve() for item in inputs if isinstance(item, Path)}
-        for name in ('pictures', 'label_maps') if self.out_dir else ():
+        if self.out_dir is None:
+            return
+        for name in ('pictures', 'label_maps'):
             folder = self.out_dir.resolve() / name
             if folder in folders:
                 raise UserError(
@@ -253,9 +256,15 @@ class _Run:
         return make_folder(self.out_dir.resolve() / name)
 
 
-def _as_list(inputs: object) -> list[Path | np.ndarray]:
+def _with_folder(file: Path) -> str:
+    return f'{file.parent.name}/{file.name}'
+
+
+def _as_list(
+    inputs: str | Path | np.ndarray | Sequence[str | Path | np.ndarray],
+) -> list[Path | np.ndarray]:
     if isinstance(inputs, (str, Path)):
-        return find_images(inputs)
+        return [*find_images(inputs)]
     if isinstance(inputs, np.ndarray):
         return [inputs]
     return [item if isinstance(item, np.ndarray) else Path(item).expanduser() for item in inputs]
@@ -271,8 +280,8 @@ def _output_names(inputs: Sequence[Path | np.ndarray]) -> list[str]:
     return [name if name not in names[:n] else f'{name}_{n}' for n, name in enumerate(names)]
 
 
-def _progress(items: Iterable, show: bool, total: int | None = None) -> Iterator:
-    return track(items, 'Inference', total=total) if show else iter(items)
+def _progress(items: Iterable, show: bool, total: int | None = None) -> Iterable:
+    return track(items, 'Inference', total=total) if show else items
 
 
 def _to_rgb(image: np.ndarray) -> np.ndarray:

@@ -89,7 +89,7 @@ class Video:
         self.num_frames = max(int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)), 1)
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        frame = self._first
+        frame: np.ndarray | None = self._first
         while frame is not None:
             yield frame
             frame = self._capture.read()[1]
@@ -118,7 +118,7 @@ class VideoWriter:
         # The codec halves the resolution of the colours.
         height, width = (length // 2 * 2 for length in picture.shape[:2])
         if self._writer is None:
-            codec = cv2.VideoWriter_fourcc(*'mp4v')
+            codec = cv2.VideoWriter.fourcc(*'mp4v')
             self._writer = cv2.VideoWriter(str(self.path), codec, self.fps, (width, height))
             if not self._writer.isOpened():
                 raise UserError(

@@ -2,6 +2,7 @@
 
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -9,14 +10,11 @@ from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.structures import InstanceData, PixelData
-from torch import nn
 
-from mmspike.engine.checkpoint import check_fits, load_checkpoint_file
+from mmspike.engine.checkpoint import load_checkpoint_file
 from mmspike.engine.config import sequence_loader
-from mmspike.engine.cpu import use_cpu_well
+from mmspike.engine.weights import check_fits
 from mmspike.errors import UserError
-
-from .hosts import check_device
 
 SAMPLES = dict(
     mmdet=('mmdet.structures', 'DetDataSample'),
@@ -25,23 +23,18 @@ SAMPLES = dict(
 )
 
 
-def build_model(
-    config: Config, scope: str, checkpoint: str | Path | None, device: str | None
-) -> nn.Module:
+def build_model(config: Config, scope: str, checkpoint: str | Path | None, device: str) -> Any:
     """Build the model of a config in evaluation mode.
 
     Args:
         config: The config.
         scope: Its library.
         checkpoint: A checkpoint file; None leaves the model as it is built.
-        device: Where to put it; None takes a GPU if there is one.
+        device: Where to put it.
 
     Raises:
-        UserError: If the checkpoint does not fit or the device is not there.
+        UserError: If the checkpoint does not fit.
     """
-    device = check_device(device)
-    if device.startswith('cpu'):
-        use_cpu_well()
     with DefaultScope.overwrite_default_scope(scope):
         model = revert_sync_batchnorm(MODELS.build(config.model))
     if checkpoint:
@@ -66,7 +59,9 @@ def noise_batch(config: Config, scope: str, size: int | tuple[int, int], count: 
     """
     shape = (size, size) if isinstance(size, int) else tuple(size)
     if min(shape) < 1:
-        raise UserError(f'--size is {size}, but an image has at least 1 pixel.')
+        raise UserError(
+            f'--size is {size}, but an image has at least 1 pixel; give its size, such as 224.'
+        )
     backbone = config.model.backbone
     channels = backbone.get('in_channels', 3)
     frames = [backbone.time_steps] if sequence_loader(config) else []

@@ -4,6 +4,7 @@ import multiprocessing
 import threading
 import time
 from collections.abc import Callable
+from multiprocessing.connection import Connection
 
 import psutil
 import torch
@@ -45,7 +46,7 @@ def peak_above_idle(make_run: Callable[..., Callable[[], None]], args: tuple, de
         process.join()
 
 
-def _measure(sender, make_run: Callable, args: tuple, device: str) -> None:
+def _measure(sender: Connection, make_run: Callable, args: tuple, device: str) -> None:
     run = make_run(*args)
     if device.startswith('cuda'):
         idle = torch.cuda.memory_allocated(device)

@@ -1,12 +1,12 @@
 """What tools/check_spike_driven.py does: prove of a model that its weights see spikes only."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from rich.table import Table
-from torch import nn
 
 from mmspike.analysis import FiringRateRecorder
 from mmspike.analysis.energy_report import wide_console
@@ -17,7 +17,7 @@ from mmspike.deploy import reparameterize
 from mmspike.engine.config import config_parser, load_config
 from mmspike.errors import UserError
 
-from .hosts import check_scope
+from .hosts import check_scope, use_device
 from .models import build_model, noise_batch
 
 NAMED = 3  # So many violations are named in the sentence; the table has all.
@@ -45,7 +45,7 @@ def check_spike_driven(argv: Sequence[str] | None = None) -> list[Operand]:
     config = load_config(args.config, args.cfg_options)
     scope = check_scope(config)
     _detect_everything(config)
-    model = build_model(config, scope, args.checkpoint, args.device)
+    model = build_model(config, scope, args.checkpoint, use_device(args.device))
     if not args.checkpoint:
         enliven(model)
     operands = look(model, config, scope, args.size)
@@ -59,10 +59,10 @@ def _detect_everything(config: Config) -> None:
     test_cfg = config.model.get('test_cfg') or {}
     for part in (test_cfg, test_cfg.get('rcnn') or {}):
         if 'score_thr' in part:
-            part.score_thr = 0.0
+            part['score_thr'] = 0.0
 
 
-def look(model: nn.Module, config: Config, scope: str, size: int) -> list[Operand]:
+def look(model: Any, config: Config, scope: str, size: int) -> list[Operand]:
     """Run a model in the form that a chip runs on noise, and look at every operation.
 
     Args:

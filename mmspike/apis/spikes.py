@@ -1,6 +1,7 @@
 """One image through a spiking network, and pictures of where it fires."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,8 +39,8 @@ def show_spikes(host: Host, image: np.ndarray, out_dir: str | Path) -> FiringRat
     model = host.model
     names = LayerNames(model)
     test_cfg = getattr(model, 'test_cfg', None)
-    slides = test_cfg and test_cfg.get('mode') == 'slide'
-    if slides:
+    slides = test_cfg is not None and test_cfg.get('mode') == 'slide'
+    if test_cfg is not None and slides:
         test_cfg.mode = 'whole'  # The maps of several windows could not be told apart.
     seen: list[Tensor] = []
     handle = find_backbone(model)[1].register_forward_pre_hook(lambda _, x: seen.append(x[0]))
@@ -48,7 +49,7 @@ def show_spikes(host: Host, image: np.ndarray, out_dir: str | Path) -> FiringRat
             sample = host.predict(image)
     finally:
         handle.remove()
-        if slides:
+        if test_cfg is not None and slides:
             test_cfg.mode = 'slide'
     picture = _as_seen(model, seen[0])
     height, width = sample.metainfo.get('img_shape', picture.shape)[:2]
@@ -62,7 +63,7 @@ def show_spikes(host: Host, image: np.ndarray, out_dir: str | Path) -> FiringRat
 
 def _as_seen(model: nn.Module, x: Tensor) -> np.ndarray:
     """Turn the normalized input ``[1, C, H, W]`` back into a picture in RGB, ``[H, W, 3]``."""
-    preprocessor = model.data_preprocessor
+    preprocessor: Any = model.data_preprocessor
     x = x[0].cpu()
     if getattr(preprocessor, '_enable_normalize', False):
         x = x * preprocessor.std.cpu() + preprocessor.mean.cpu()

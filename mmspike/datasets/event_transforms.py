@@ -8,6 +8,7 @@ of frame 1, and so on. A stock transform of geometry (`RandomFlip`, `Resize`, `R
 import os
 import re
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import torch
@@ -239,7 +240,8 @@ class LoadFrames(FrameMaker):
         return self._store(results, np.concatenate(frames, axis=2), steps)
 
     def _load(self, path: str) -> np.ndarray:
-        frame = np.atleast_3d(self._loader.transform(dict(img_path=path))['img'])
+        results: Any = self._loader.transform(dict(img_path=path))
+        frame = np.atleast_3d(results['img'])
         return frame[..., ::-1] if self.to_rgb else frame
 
 

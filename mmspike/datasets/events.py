@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from mmpretrain.datasets import BaseDataset
 
@@ -73,7 +74,7 @@ class EventDataset(BaseDataset):
         sensor_size: Sequence[int],
         ann_file: str = '',
         extensions: Sequence[str] = ('.npy', '.npz', '.txt', '.csv'),
-        **kwargs,
+        **kwargs: Any,
     ) -> None:
         if len(sensor_size) != 2 or any(not isinstance(n, int) or n < 1 for n in sensor_size):
             raise UserError(
@@ -99,7 +100,7 @@ class EventDataset(BaseDataset):
             for path, label in samples
         ]
 
-    def _find_files(self) -> list[tuple[Path, int]]:
+    def _find_files(self) -> list[tuple[str, int]]:
         root = Path(self.img_prefix)
         if not root.is_dir():
             raise UserError(
@@ -117,7 +118,7 @@ class EventDataset(BaseDataset):
                 f'is {what}; correct metainfo.classes of the dataset or the folders.'
             )
         return [
-            (path.relative_to(root), label)
+            (str(path.relative_to(root)), label)
             for label, name in enumerate(self.CLASSES)
             for path in sorted((root / name).rglob('*'))
             if path.suffix.lower() in self.extensions

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 from mmpretrain.datasets import BaseDataset
 
@@ -31,13 +32,14 @@ class HARDVS(BaseDataset):
 
     METAINFO = dict(classes=tuple(f'action_{number:03d}' for number in range(1, 301)))
 
-    def __init__(self, ann_file: str, frames_folder: str = '', **kwargs) -> None:
+    def __init__(self, ann_file: str, frames_folder: str = '', **kwargs: Any) -> None:
         self.frames_folder = frames_folder
         super().__init__(ann_file=ann_file, **kwargs)
 
     def load_data_list(self) -> list[dict]:
         """List the folder of frames and the class id of every sample."""
-        data_list, labels = [], {}
+        data_list: list[dict] = []
+        labels: dict[str, int] = {}
         for path, label in read_list(self.ann_file, len(self.CLASSES)):
             for action in re.findall(r'action_\d+', path):
                 if labels.setdefault(action, label) != label:

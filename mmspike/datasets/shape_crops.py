@@ -52,7 +52,13 @@ def _cut_split(root: Path, draft: Path, split: str, size: int) -> None:
     for name in CLASSES:
         (draft / split / name).mkdir(parents=True)
     for instance in annotations['annotations']:
-        image = cv2.imread(str(root / split / names[instance['image_id']]))
+        path = root / split / names[instance['image_id']]
+        image = cv2.imread(str(path))
+        if image is None:
+            raise UserError(
+                f"'{path}' cannot be read as an image; delete the folder of the shapes and make "
+                'them again with tools/make_shapes.py.'
+            )
         x, y, width, height = instance['bbox']
         side = max(2, round(MARGIN * max(width, height)))
         centre = (x + width / 2, y + height / 2)

@@ -71,7 +71,8 @@ def _write_split(draft: Path, split: str, scenes: Iterable[tuple]) -> None:
     """Write images, annotations in COCO's layout, and label maps."""
     for folder in (split, f'{MASKS}/{split}'):
         (draft / folder).mkdir(parents=True)
-    images, annotations = [], []
+    images: list[dict] = []
+    annotations: list[dict] = []
     for number, (name, image, instances) in enumerate(scenes, 1):
         cv2.imwrite(str(draft / split / name), image)
         _write_label_map(draft / MASKS / split / name, image.shape[:2], instances)
@@ -113,7 +114,7 @@ def _write_label_map(path: Path, shape: tuple[int, int], instances: list) -> Non
     for category, mask in instances:  # They share no pixel.
         ids[mask] = category + 1
     label_map = Image.fromarray(ids)
-    label_map.putpalette(np.uint8(PALETTE).tobytes())
+    label_map.putpalette(np.array(PALETTE, np.uint8).tobytes())
     label_map.save(path)
 
 
@@ -176,7 +177,10 @@ def _background(rng: np.random.Generator, x: np.ndarray, y: np.ndarray) -> np.nd
 
 def _colour(rng: np.random.Generator, saturation: tuple[float, float]) -> np.ndarray:
     hsv = [rng.uniform(0, 360), rng.uniform(*saturation), rng.uniform(0.3, 1)]
-    return cv2.cvtColor(np.float32([[hsv]]), cv2.COLOR_HSV2BGR)[0, 0].astype(np.float64) * 255
+    return (
+        cv2.cvtColor(np.array([[hsv]], np.float32), cv2.COLOR_HSV2BGR)[0, 0].astype(np.float64)
+        * 255
+    )
 
 
 def _random_shape(rng: np.random.Generator, x: np.ndarray, y: np.ndarray, size: int) -> tuple:

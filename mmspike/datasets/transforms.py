@@ -156,7 +156,7 @@ def _training_ids(results: dict) -> np.ndarray:
     With ``reduce_zero_label`` the id 0 is ignored and the others count from 1; ``label_map`` is
     there when only some classes are used.
     """
-    table = np.arange(256)
+    table: np.ndarray = np.arange(256)
     if results.get('reduce_zero_label'):
         table = np.where(table % 255 == 0, 255, table - 1)
     label_map = results.get('label_map') or {}

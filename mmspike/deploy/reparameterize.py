@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable
 from copy import deepcopy
+from typing import Any
 
 import torch
 from mmcv.cnn import ConvModule
@@ -131,15 +132,14 @@ class _Merger:
     def _linear(self, module: SpikeLinear, name: str) -> nn.Module:
         norm = module.norm
         if isinstance(norm, _BatchNorm):
-            _demand_statistics(norm, name)
             module.weight, module.bias = fuse_linear_bn_weights(
-                module.weight, module.bias, *_statistics(norm)
+                module.weight, module.bias, *_statistics(norm, name)
             )
             module.norm = None
         return module
 
 
-def fold(conv: nn.Module, norm: nn.Module, name: str) -> nn.Module:
+def fold(conv: Any, norm: nn.Module, name: str) -> Any:
     """Fold a batch norm into the convolution before it, which is changed.
 
     Args:
@@ -150,23 +150,21 @@ def fold(conv: nn.Module, norm: nn.Module, name: str) -> nn.Module:
     Raises:
         UserError: If the norm has no running statistics.
     """
-    _demand_statistics(norm, name)
+    statistics = _statistics(norm, name)
     transposed = getattr(conv, 'transposed', False)
     conv.weight, conv.bias = fuse_conv_bn_weights(
-        conv.weight, conv.bias, *_statistics(norm), transpose=transposed
+        conv.weight, conv.bias, *statistics, transpose=transposed
     )
     return conv
 
 
-def _demand_statistics(norm: nn.Module, name: str) -> None:
+def _statistics(norm: nn.Module, name: str) -> tuple[Any, Any, float, Any, Any]:
+    """Give mean, variance, epsilon, scale and shift of a norm, and refuse one without them."""
     if not isinstance(norm, _BatchNorm) or norm.running_mean is None:
         raise UserError(
             f'{name} has a {type(norm).__name__} without running statistics, which cannot be '
             "folded into weights; set norm_cfg to dict(type='BN')."
         )
-
-
-def _statistics(norm: _BatchNorm) -> tuple:
     return norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
 
 

@@ -13,20 +13,17 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
+from typing import Any
 
 import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.logging import HistoryBuffer
-from mmengine.model import BaseTTAModel, is_model_wrapper
-from torch import nn
 
 from mmspike.errors import UserError
 
 PLAIN = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'  # What torch itself looks at, in every load.
 RESUME_KEYS = ('state_dict', 'meta', 'message_hub')
-# What mmseg, mmdet and mmpretrain call the layers that have an output for every class.
-CLASSIFYING_LAYERS = ('conv_seg', 'fc_cls', 'conv_logits', 'retina_cls', 'conv_cls', 'fc')
 
 
 def _history_method(owner: type, name: str) -> object:
@@ -40,9 +37,10 @@ def allow_mmengine_types() -> None:
     """Let torch read the harmless types of mmengine's message hub as plain data."""
     scalars = (np.bool_, np.int32, np.int64, np.float32, np.float64)
     # numpy 1 calls the module numpy.core, numpy 2 numpy._core; a file may come from either.
+    makers: list[Any] = [np.array(0).__reduce__()[0], np.float64(0).__reduce__()[0]]
     numpy_functions = [
         (function, f'{module}.multiarray.{function.__name__}')
-        for function in (np.array(0).__reduce__()[0], np.float64(0).__reduce__()[0])
+        for function in makers
         for module in ('numpy.core', 'numpy._core')
     ]
     torch.serialization.add_safe_globals(
@@ -90,7 +88,7 @@ def load_checkpoint_file(path: str | Path) -> dict:
         ) from error
     except Exception as error:  # Foreign bytes taken for opcodes can raise anything.
         raise UserError(_why_refused(path, '')) from error
-    if not isinstance(checkpoint, Mapping):
+    if not isinstance(checkpoint, dict):
         raise UserError(
             f"'{path}' holds a {type(checkpoint).__name__}, but a checkpoint is a "
             'dict with the weights under state_dict; give another file.'
@@ -217,183 +215,3 @@ def check_resumable(checkpoint: dict, path: str | Path) -> None:
             f"Checkpoint '{path}' has no {missing[0]!r}, so training cannot resume "
             'from it; start from its weights with --cfg-options load_from=FILE.'
         )
-
-
-def check_fits(
-    model: nn.Module, checkpoint: dict, path: str | Path, optional: tuple[str, ...] = ()
-) -> None:
-    """Load a checkpoint's weights into a model, and demand that every one of them fits.
-
-    mmengine only logs what does not fit and then goes on with random weights.
-
-    Args:
-        model: The model, possibly wrapped for distribution or test-time augmentation.
-        checkpoint: What `load_checkpoint_file` returned.
-        path: Its file, for the message.
-        optional: How the names of parameters begin that the checkpoint may lack.
-
-    Raises:
-        UserError: If a shape differs or a parameter of the model is absent.
-    """
-    model, weights = unwrap(model), _weights(checkpoint)
-    for name, shape, own in _misfits(model, weights):
-        there = f'{name} is {_show(shape)} there and {_show(own)} in the config'
-        classes = _class_counts(model, name, shape, own)
-        if classes is None:
-            raise UserError(
-                f"Checkpoint '{path}' is of another model: {there}; use the config it was "
-                'trained with.'
-            )
-        raise UserError(
-            f"Checkpoint '{path}' has num_classes={classes[0]} and the config "
-            f'num_classes={classes[1]}: {there}; use the config it was trained with.'
-        )
-    missing = model.load_state_dict(weights, strict=False).missing_keys
-    missing = [name for name in missing if not name.startswith(optional)]
-    if missing:
-        raise UserError(
-            f"Checkpoint '{path}' is of another model: it lacks {missing[0]} and "
-            f'{len(missing) - 1} more; use the config it was trained with.'
-        )
-
-
-def check_start(model: nn.Module, checkpoint: dict, path: str | Path) -> str | None:
-    """Demand that a new run starts from weights of its own model, whatever their classes.
-
-    Args:
-        model: The model, possibly wrapped for distribution.
-        checkpoint: What `load_checkpoint_file` returned.
-        path: Its file, for the sentence.
-
-    Returns:
-        A sentence for the log where the number of classes differs, else None.
-
-    Raises:
-        UserError: If shapes differ and not for the number of classes, or no weight has the name of
-            one of the model's.
-    """
-    model, weights = unwrap(model), _weights(checkpoint)
-    way_out = 'give the right one with --cfg-options load_from=FILE, or start without by None'
-    if not weights.keys() & model.state_dict().keys():
-        raise UserError(f"Checkpoint '{path}' holds no weight of this model; {way_out}.")
-    misfits = list(_misfits(model, weights))
-    for name, shape, own in misfits:
-        classes = _class_counts(model, name, shape, own)
-        if classes is not None:
-            return (
-                f"Checkpoint '{path}' has num_classes={classes[0]} and the config "
-                f'num_classes={classes[1]}, so {name.rpartition(".")[0]} and whatever else depends '
-                'on the classes starts from new weights, the rest from the checkpoint.'
-            )
-    if misfits:
-        name, shape, own = misfits[0]
-        raise UserError(
-            f"Checkpoint '{path}' is of another model: {name} is {_show(shape)} there and "
-            f'{_show(own)} in the config; {way_out}.'
-        )
-    return None
-
-
-def is_wrapped(model: nn.Module) -> bool:
-    """Tell whether a model stands under ``module`` of what distributes it or augments its tests."""
-    return is_model_wrapper(model) or isinstance(model, BaseTTAModel)
-
-
-def unwrap(model: nn.Module) -> nn.Module:
-    """Take a model out of what distributes it or augments its tests."""
-    while is_wrapped(model):
-        model = model.module
-    return model
-
-
-def _weights(checkpoint: dict) -> dict:
-    weights = checkpoint.get('state_dict', checkpoint)
-    return {re.sub(r'^module\.', '', name): value for name, value in weights.items()}
-
-
-def _misfits(
-    model: nn.Module, weights: dict
-) -> Iterator[tuple[str, torch.Size | None, torch.Size]]:
-    """Yield name, shape in the checkpoint and own shape of every tensor in which they differ."""
-    for name, own in model.state_dict().items():
-        shape = getattr(weights.get(name, own), 'shape', None)
-        if shape != own.shape:
-            yield name, shape, own.shape
-
-
-def _class_counts(
-    model: nn.Module, name: str, shape: torch.Size | None, own: torch.Size
-) -> tuple[int, int] | None:
-    """Tell the classes of a checkpoint and of the model, if a tensor differs in nothing else.
-
-    Returns:
-        Both numbers; None if this is no classifying layer, or if more than its classes differs.
-    """
-    head_name, _, layer = name.rpartition('.')[0].rpartition('.')
-    ours = getattr(model.get_submodule(head_name), 'num_classes', None)
-    if layer not in CLASSIFYING_LAYERS or not ours or not shape or shape[1:] != own[1:]:
-        return None
-    # A softmax over boxes has one more output, for what is no object.
-    background = own[0] - ours if layer == 'fc_cls' else 0
-    outputs = (own[0] - background) // ours  # Several where a position has several anchors.
-    if outputs == 0 or (shape[0] - background) % outputs:
-        return None
-    return (shape[0] - background) // outputs, ours
-
-
-def check_pretrained(model: nn.Module) -> None:
-    """Demand that the files that parts of mmspike are initialized from fit those parts.
-
-    mmengine only logs what does not fit and then trains from random weights.
-
-    Args:
-        model: A model that is built and not yet initialized.
-
-    Raises:
-        UserError: If a shape differs or a parameter is absent.
-    """
-    for module in model.modules():
-        init_cfgs = getattr(module, 'init_cfg', None) or []
-        if not type(module).__module__.startswith('mmspike.'):
-            continue
-        for init_cfg in [init_cfgs] if isinstance(init_cfgs, Mapping) else init_cfgs:
-            for path in pretrained_files(init_cfg):
-                weights = _weights(load_checkpoint_file(path))
-                prefix = init_cfg.get('prefix') or ''
-                own = {k[len(prefix) :]: v for k, v in weights.items() if k.startswith(prefix)}
-                check_fits(module, own, path, getattr(module, 'not_pretrained', ()))
-
-
-def check_teacher(model: nn.Module) -> None:
-    """Demand that the checkpoint of a model's teacher, if it has one, fits that teacher.
-
-    Args:
-        model: A model that is built, possibly wrapped for distribution.
-
-    Raises:
-        UserError: If the file is absent, or a shape differs or a parameter is missing.
-    """
-    teacher = getattr(unwrap(model), 'teacher', None)
-    if isinstance(teacher, nn.Module):
-        for path in pretrained_files(teacher.init_cfg):
-            check_fits(teacher, load_checkpoint_file(path), path)
-
-
-def _show(shape: torch.Size | None) -> str:
-    return 'no tensor' if shape is None else str(tuple(shape))
-
-
-def pretrained_files(node: object) -> Iterator[str]:
-    """Find the local files that ``init_cfg=dict(type='Pretrained', checkpoint=...)`` names.
-
-    Args:
-        node: A model config or any part of it.
-    """
-    if isinstance(node, Mapping):
-        path = node.get('checkpoint')
-        if node.get('type') == 'Pretrained' and isinstance(path, str) and is_local(path):
-            yield path
-        node = list(node.values())
-    if isinstance(node, (list, tuple)):
-        for child in node:
-            yield from pretrained_files(child)

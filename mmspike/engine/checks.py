@@ -4,8 +4,10 @@ import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
+from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
@@ -13,7 +15,7 @@ from mmspike.datasets.event_transforms import follow_backbone
 from mmspike.datasets.transforms import LoadSegAnnotations
 from mmspike.errors import UserError
 
-from .checkpoint import unwrap
+from .weights import unwrap
 
 LABELS = 'seg_map_path'
 FOLDERS_OF_CLASSES = ('ImageNet', 'CustomDataset')  # Of mmpretrain; they download nothing.
@@ -85,7 +87,7 @@ def _demand_folder(path: str, what: str) -> None:
         raise UserError(f"{what} '{path}' is not there; {WAY_OUT}.")
 
 
-def build_dataset(build: Callable[[], DataLoader], config: Mapping) -> Dataset:
+def build_dataset(build: Callable[[], DataLoader], config: ConfigDict) -> Dataset:
     """Build a dataloader, and demand that its dataset holds images and that all of them are there.
 
     Args:
@@ -111,7 +113,7 @@ def build_dataset(build: Callable[[], DataLoader], config: Mapping) -> Dataset:
     return dataset
 
 
-def _why_empty(config: Mapping) -> str:
+def _why_empty(config: ConfigDict) -> str:
     reasons = []
     for dataset in _dataset_configs(config.dataset):
         root, ann_file, folders = _places(dataset)
@@ -123,7 +125,7 @@ def _why_empty(config: Mapping) -> str:
             ann_file = os.path.join(root, ann_file)
             reasons.append(f"Annotation file '{ann_file}' names no image to use; {WAY_OUT}.")
         else:
-            suffix = f"'{dataset.img_suffix}'" if 'img_suffix' in dataset else 'its default'
+            suffix = f"'{dataset['img_suffix']}'" if 'img_suffix' in dataset else 'its default'
             reasons.append(
                 f"Image folder '{images}' holds no image that ends in img_suffix ({suffix}), but "
                 f"for example '{name}'; set img_suffix of the dataset, or {WAY_OUT}."
@@ -143,7 +145,7 @@ def check_images(dataset: Dataset) -> None:
     for inner in _inner_datasets(dataset):
         if not hasattr(inner, 'get_data_info'):
             continue
-        partners = defaultdict(dict)
+        partners: dict[tuple[str, str], dict[str, str]] = defaultdict(dict)
         for index in range(len(inner)):
             info = inner.get_data_info(index)
             for key in ('img_path', LABELS):
@@ -155,7 +157,7 @@ def check_images(dataset: Dataset) -> None:
             _check_folder(folder, images, key == LABELS)
 
 
-def _inner_datasets(dataset: Dataset) -> Iterator[Dataset]:
+def _inner_datasets(dataset: Dataset) -> Iterator[Any]:
     children = getattr(dataset, 'datasets', None) or [getattr(dataset, 'dataset', None)]
     if children == [None]:
         yield dataset
@@ -229,6 +231,29 @@ def check_classes(model: nn.Module, dataset: Dataset) -> None:
         for transform in _transforms(getattr(inner, 'pipeline', None)):
             if isinstance(transform, LoadSegAnnotations) and transform.num_classes is None:
                 transform.num_classes = len(classes)
+
+
+def check_detector(runner: Runner, split: str) -> None:
+    """Ask mmdet's NumClassCheckHook, if a run has it, before the first epoch does.
+
+    Args:
+        runner: The runner.
+        split: ``train``, ``val`` or ``test``, of which it looks at the first two.
+
+    Raises:
+        UserError: If the heads of a detector have another number of classes than the dataset.
+    """
+    for hook in runner.hooks:
+        if type(hook).__name__ == 'NumClassCheckHook':
+            try:
+                getattr(hook, f'before_{split}_epoch')(runner)
+            except AssertionError as error:
+                reason = ' '.join(str(error).split())
+                raise UserError(
+                    f'the classes of the model and of {split}_dataloader differ ({reason}); set '
+                    'num_classes of every bbox_head and mask_head of the model to their number, or '
+                    'metainfo.classes of the dataset.'
+                ) from error
 
 
 def _check_class_weights(model: nn.Module) -> None:

@@ -17,19 +17,14 @@ from mmspike.errors import UserError
 
 from .checkpoint import (
     allow_mmengine_types,
-    check_fits,
-    check_pretrained,
     check_resumable,
-    check_start,
-    check_teacher,
     demand_start,
     is_local,
     latest_checkpoint,
     load_checkpoint_file,
     plain_data_only,
-    pretrained_files,
 )
-from .checks import build_dataset, check_classes, check_data
+from .checks import build_dataset, check_classes, check_data, check_detector
 from .compiling import compile_in_long_runs
 from .config import config_parser, load_config
 from .cpu import use_cpu_well
@@ -41,6 +36,13 @@ from .evaluation import (
     show_predictions,
     use_mixed_precision,
     use_tta,
+)
+from .weights import (
+    check_fits,
+    check_pretrained,
+    check_start,
+    check_teacher,
+    pretrained_files,
 )
 
 FINITE_LOSS_HOOK = 'mmspike.CheckFiniteLossHook'
@@ -257,6 +259,7 @@ def _check_dataset(runner: Runner, split: str) -> None:
     loader = f'{split}_dataloader'
     dataset = build_dataset(lambda: getattr(runner, loader), runner.cfg[loader])
     check_classes(runner.model, dataset)
+    check_detector(runner, split)
 
 
 def _build_runner(config: Config) -> Runner:

@@ -1,6 +1,7 @@
 """Configs and their command-line options, in which a new ``data_root`` reaches every path."""
 
-from argparse import ArgumentParser
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
 from pathlib import Path
 
 from mmengine.config import Config, ConfigDict, DictAction
@@ -10,6 +11,27 @@ from mmspike.errors import UserError
 # Where setup.py puts them; a checkout that is not installed has none.
 SHIPPED = Path(__file__).resolve().parents[1] / '.mim' / 'configs'
 SEQUENCE_LOADERS = ('LoadEvents', 'LoadFrames')
+
+
+class OptionAction(DictAction):
+    """mmengine's action for ``KEY=VALUE``, but one sentence for what it cannot read."""
+
+    def __call__(
+        self,
+        parser: ArgumentParser,
+        namespace: Namespace,
+        values: Sequence[str],
+        option_string: str | None = None,
+    ) -> None:
+        try:
+            super().__call__(parser, namespace, values, option_string)
+        # Of dicts in a list, of brackets that do not match, and of no = in turn.
+        except (RecursionError, AssertionError, ValueError) as error:
+            raise UserError(
+                f"{option_string} '{' '.join(values)}' cannot be read, but it must be KEY=VALUE "
+                'with a number, a text, or a list of them as "[a,b]"; set what stands in dicts one '
+                'by one, as model.backbone.neuron.tau=2.0, or in a config of your own.'
+            ) from error
 
 
 def config_parser(description: str) -> ArgumentParser:
@@ -23,7 +45,7 @@ def config_parser(description: str) -> ArgumentParser:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=OptionAction,
         metavar='KEY=VALUE',
         help='override settings of the config, for example data_root=data/coco/ '
         'or model.backbone.time_steps=2; lists are written key="[a,b]"',

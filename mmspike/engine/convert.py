@@ -2,7 +2,7 @@
 
 import re
 from argparse import ArgumentParser
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -13,7 +13,7 @@ from mmspike.errors import UserError
 from .checkpoint import load_checkpoint_file
 
 # In order; each pattern is tried on what the one before it left.
-_RENAMES = [
+_RENAMES: list[tuple[str, str | Callable[[re.Match], str]]] = [
     # stages
     (r'^downsample1_1\.', 'backbone.downsamplings.0.'),
     (r'^downsample1_2\.', 'backbone.downsamplings.1.'),

@@ -10,8 +10,8 @@ from mmengine.runner import Runner
 from mmspike.deploy import reparameterize
 from mmspike.errors import UserError
 
-from .checkpoint import is_wrapped
 from .config import demand_pictures, test_dataset
+from .weights import is_wrapped
 
 HOOKS = dict(
     mmdet='DetVisualizationHook', mmseg='SegVisualizationHook', mmpretrain='VisualizationHook'
@@ -93,7 +93,7 @@ def use_tta(config: Config) -> None:
             '--tta is not possible here: mmdet merges boxes but no masks; leave --tta '
             'out or test a model without mask_head.'
         )
-    defaults = dict(
+    defaults: dict[str, dict] = dict(
         mmdet=dict(
             type='DetTTAModel',
             tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100),

@@ -1,5 +1,7 @@
 """Spike-driven self-attention (SDSA), the token mixer of Meta-SpikeFormer's transformer blocks."""
 
+from typing import Any
+
 from torch import Tensor, nn
 
 from mmspike.errors import UserError
@@ -61,7 +63,8 @@ class SpikeSelfAttention(nn.Module):
             self.add_module(f'{name}_conv', _projection(channels, norm_cfg, linear_qkv))
             self.add_module(f'{name}_neuron', build_neuron(neuron))
         # The threshold is that of the released, decayed-input form; the paper's is tau times it.
-        form = 1.0 if getattr(self.neuron, 'decay_input', True) else self.neuron.tau
+        own: Any = self.neuron
+        form = 1.0 if getattr(own, 'decay_input', True) else own.tau
         learnable = {'learnable_threshold': True} if self.learnable_threshold else {}
         self.attention_neuron = build_neuron(
             neuron, v_threshold=form * self.threshold, input_gain=1 / self.scale, **learnable
@@ -142,7 +145,8 @@ class SDSA2(_ChannelGate):
 
     operands = ('query', 'key')
 
-    def attend(self, query: Tensor, key: Tensor) -> Tensor:
+    # Two operands, as it says above.
+    def attend(self, query: Tensor, key: Tensor) -> Tensor:  # type: ignore[override]
         return self._gate(query) * key
 
 

@@ -1,5 +1,7 @@
 """Channel mixers of Meta-SpikeFormer: the second half of a block."""
 
+from typing import Any
+
 from torch import nn
 
 from .conv_bn import spike_conv_norm
@@ -15,7 +17,7 @@ class ChannelConv(nn.Sequential):
     def __init__(
         self, channels: int, neuron: dict | None = None, norm_cfg: dict | None = None
     ) -> None:
-        options = {'kernel_size': 3, 'neuron': neuron, 'norm_cfg': norm_cfg}
+        options: dict[str, Any] = {'kernel_size': 3, 'neuron': neuron, 'norm_cfg': norm_cfg}
         super().__init__(
             spike_conv_norm(channels, 4 * channels, **options),
             spike_conv_norm(4 * channels, channels, **options),
@@ -42,7 +44,7 @@ class ChannelMLP(nn.Sequential):
         norm_cfg: dict | None = None,
         bias: bool = True,
     ) -> None:
-        options = {'bias': bias, 'neuron': neuron, 'norm_cfg': norm_cfg}
+        options: dict[str, Any] = {'bias': bias, 'neuron': neuron, 'norm_cfg': norm_cfg}
         super().__init__(
             spike_conv_norm(channels, 4 * channels, **options),
             spike_conv_norm(4 * channels, channels, **options),

@@ -1,5 +1,7 @@
 """A spiking convolution and its norm, the unit that the paper's operators are made of."""
 
+from typing import Any
+
 from mmcv.cnn import build_norm_layer
 from torch import nn
 
@@ -32,7 +34,7 @@ def spike_conv_norm(
     neuron: dict | None = None,
     norm_cfg: dict | None = None,
     bias: bool = False,
-    **kwargs,
+    **kwargs: Any,
 ) -> ConvNorm:
     """Build a neuron, a convolution that keeps the size at stride 1, and a norm."""
     conv = SpikeConv2d(

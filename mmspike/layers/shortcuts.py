@@ -5,6 +5,7 @@ takes membrane potentials, and its last block leaves what the neuron of the next
 """
 
 from copy import deepcopy
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -47,7 +48,7 @@ def take_entry_neuron(module: nn.Module) -> nn.Module:
         UserError: If the module has no neuron.
     """
     # Modules are registered in the order in which they run.
-    holder = next((m for m in module.modules() if hasattr(m, 'neuron')), None)
+    holder: Any = next((m for m in module.modules() if hasattr(m, 'neuron')), None)
     if holder is None:
         raise UserError(
             f'{type(module).__name__} has no neuron that could be moved for its shortcut; give a '
@@ -60,6 +61,9 @@ def take_entry_neuron(module: nn.Module) -> nn.Module:
 class _MovedNeurons(MetaBlock):
     """A block whose mixers begin without a neuron; theirs stand elsewhere, one for each."""
 
+    token_neuron: nn.Module
+    channel_neuron: nn.Module
+
     def __init__(self, token_mixer: nn.Module | None, channel_mixer: nn.Module) -> None:
         super().__init__(token_mixer, channel_mixer)
         if token_mixer is not None:
@@ -70,6 +74,10 @@ class _MovedNeurons(MetaBlock):
         if self.token_mixer is not None:
             x = self._add(x, self.token_mixer, self.token_neuron)
         return self._add(x, self.channel_mixer, self.channel_neuron)
+
+    def _add(self, x: Tensor, mixer: nn.Module, neuron: nn.Module) -> Tensor:
+        """Add what a mixer makes of `x` to it, the neuron before or behind."""
+        raise NotImplementedError
 
 
 class VSBlock(_MovedNeurons):

@@ -8,11 +8,13 @@ with its own weight names and initialization.
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
+from typing import Any
 
 import torch
 from mmcv.cnn import build_norm_layer
 from torch import Tensor, nn
 
+from mmspike.mixins import ModuleMixin
 from mmspike.neurons import LIF, build_neuron, mean_over_time
 from mmspike.registry import MODELS
 
@@ -54,7 +56,7 @@ def keep_small(spikes: Tensor) -> AbstractContextManager:
     return torch.autograd.graph.saved_tensors_hooks(pack, unpack)
 
 
-class _Spiking:
+class _Spiking(ModuleMixin):
     """Mixin: fire the input before the stock layer's forward.
 
     Args:
@@ -63,11 +65,11 @@ class _Spiking:
         kwargs: The stock layer's keyword arguments.
     """
 
-    def __init__(self, *args, neuron: dict | None = None, **kwargs) -> None:
+    def __init__(self, *args: Any, neuron: dict | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.neuron = build_neuron(neuron)
 
-    def forward(self, x: Tensor, *args) -> Tensor:
+    def forward(self, x: Tensor, *args: Any) -> Tensor:
         x = self.neuron(x)
         saves = self.training and torch.is_grad_enabled() and _keeping.get()
         # A subclass of the neuron may fire something else than 0 and 1.
@@ -98,7 +100,7 @@ class SpikeLinear(_Spiking, nn.Linear):
         kwargs: As of `torch.nn.Linear`, and `neuron`.
     """
 
-    def __init__(self, *args, norm_cfg: dict | None = None, **kwargs) -> None:
+    def __init__(self, *args: Any, norm_cfg: dict | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.norm = build_norm_layer(norm_cfg, self.out_features)[1] if norm_cfg else None
 
@@ -107,7 +109,7 @@ class SpikeLinear(_Spiking, nn.Linear):
         return x if self.norm is None else self.norm(x)
 
 
-class _Readout:
+class _Readout(ModuleMixin):
     """Mixin: average what the layer puts out over time, as the last step of a head.
 
     The mean comes after the weights, so that what they multiply stays 0 or 1.
@@ -115,7 +117,7 @@ class _Readout:
 
     time_steps: int | None = None
 
-    def forward(self, x: Tensor, *args) -> Tensor:
+    def forward(self, x: Tensor, *args: Any) -> Tensor:
         return mean_over_time(super().forward(x, *args), self.time_steps)
 
 

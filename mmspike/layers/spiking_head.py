@@ -1,12 +1,14 @@
 """What makes a stock head or neck spike: spiking layers in place of its own, of the same names."""
 
 from collections.abc import Collection
+from typing import Any
 
 from mmcv.cnn import ConvModule, bricks
 from mmcv.cnn.bricks import wrappers
 from torch import nn
 
 from mmspike.errors import UserError
+from mmspike.mixins import ModuleMixin
 
 from .spike_conv import (
     SpikeConv2d,
@@ -71,7 +73,7 @@ def make_spiking(module: nn.Module, readouts: Collection[str] = ()) -> nn.Module
     return module
 
 
-def _spiking_form(layer: nn.Module, readout: bool) -> nn.Module:
+def _spiking_form(layer: Any, readout: bool) -> nn.Module:
     form = (READOUTS if readout else SPIKING).get(type(layer))
     if isinstance(layer, ACTIVATIONS):
         return nn.Identity()  # The next layer's neuron is the non-linearity.
@@ -80,9 +82,9 @@ def _spiking_form(layer: nn.Module, readout: bool) -> nn.Module:
     if isinstance(layer, nn.Linear):
         new = form(layer.in_features, layer.out_features)
     else:
-        options = ('kernel_size', 'stride', 'padding', 'dilation', 'groups', 'padding_mode')
+        options = ['kernel_size', 'stride', 'padding', 'dilation', 'groups', 'padding_mode']
         if isinstance(layer, nn.ConvTranspose2d):
-            options += ('output_padding',)
+            options.append('output_padding')
         kwargs = {option: getattr(layer, option) for option in options}
         new = form(layer.in_channels, layer.out_channels, **kwargs)
     new.weight, new.bias = layer.weight, layer.bias
@@ -101,7 +103,7 @@ def _demand_spiking(module: nn.Module) -> None:
             )
 
 
-class SpikingHead:
+class SpikingHead(ModuleMixin):
     """Mixin before a stock head: a neuron before every layer, the predictors averaged over time.
 
     A subclass names its predictors in `readouts`; losses, target assignment and decoding stay
@@ -110,6 +112,6 @@ class SpikingHead:
 
     readouts: tuple[str, ...] = ()
 
-    def __init__(self, *args, **kwargs) -> None:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         make_spiking(self, self.readouts)

@@ -1,13 +1,16 @@
 """What makes a model of mmdet, mmseg or mmpretrain spike as a whole."""
 
+from typing import Any
+
 from torch import nn
 
 from mmspike.errors import UserError
+from mmspike.mixins import ModuleMixin
 from mmspike.models.inputs import check_channels, explain_norm
 from mmspike.neurons import default_neuron, set_time_steps
 
 
-class SpikingModel:
+class SpikingModel(ModuleMixin):
     """Mixin before a stock model: its backbone's neuron and time steps hold for all its parts.
 
     Both are written once, in the backbone's config: ``time_steps`` is handed to every neuron and
@@ -19,7 +22,10 @@ class SpikingModel:
             for images of other channels than the backbone takes, or too small to train on.
     """
 
-    def __init__(self, *args, backbone: dict, **kwargs) -> None:
+    backbone: Any
+    data_preprocessor: nn.Module
+
+    def __init__(self, *args: Any, backbone: dict, **kwargs: Any) -> None:
         with default_neuron(backbone.get('neuron')):
             super().__init__(*args, backbone=backbone, **kwargs)
         for child in self.children():
@@ -38,7 +44,7 @@ class SpikingModel:
         if isinstance(data, dict):
             check_channels(data.get('inputs'), self.backbone.in_channels)
 
-    def forward(self, *args, **kwargs):
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
         try:
             return super().forward(*args, **kwargs)
         except ValueError as error:

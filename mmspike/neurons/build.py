@@ -54,5 +54,5 @@ def set_time_steps(module: nn.Module, time_steps: int) -> nn.Module:
     check_time_steps(time_steps)
     for child in module.modules():
         if hasattr(child, 'time_steps'):
-            child.time_steps = time_steps
+            child.time_steps = time_steps  # type: ignore[assignment]  # Not a module's own.
     return module

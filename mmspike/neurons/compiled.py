@@ -7,6 +7,7 @@ values; only the form of the neuron, the number of time steps and the precision 
 import logging
 from collections.abc import Callable
 from functools import lru_cache
+from typing import Any
 
 import torch
 from mmengine.logging import print_log
@@ -102,7 +103,7 @@ def scan_backward(
             grad_u = grad_u + grad_v
         elif grad_v is not None and silent is None:
             grad_u = grad_u + grad_v.masked_fill(u >= v_threshold, 0)
-        elif grad_v is not None:
+        elif grad_v is not None and silent is not None:
             grad_u = grad_u + grad_v * silent[t]
         grads.append(_divided(grad_u, tau, exact) if decay_input else grad_u)
         grad_v = grad_u * (1 - 1 / tau)
@@ -171,7 +172,7 @@ def _compile(function: Callable) -> Callable:
 _broken: list[str] = []
 
 
-def compiled(function: Callable, *args) -> object:
+def compiled(function: Callable, *args: Any) -> Any:
     """Call `scan_forward` or `scan_backward` as compiled, or as it is where that is not possible.
 
     What stands in the way, such as a machine without a C++ compiler, is said once in the log.

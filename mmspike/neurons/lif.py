@@ -1,6 +1,7 @@
 """Neurons as modules: they hold the parameters and know the number of time steps, nothing else."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -53,6 +54,8 @@ class LIF(nn.Module):
         UserError: If an option is out of its range, `time_steps` was never set, or T does not
             divide the batch.
     """
+
+    compile: bool | None  # type: ignore[assignment]  # It hides nn.Module.compile.
 
     def __init__(
         self,
@@ -119,9 +122,9 @@ class LIF(nn.Module):
         if self.compile is False or self.v_reset or not isinstance(self.v_threshold, float):
             spikes, fired = self._scan(sequence, None, False), None
         elif native.serves(sequence):
-            spikes, fired = self._run_native(sequence, came_out_of_norm(x, self.time_steps))
+            spikes, fired = self._run_native(sequence, came_out_of_norm(x, len(sequence)))
         elif self.compile:
-            spikes, fired = self._run_compiled(sequence, came_out_of_norm(x, self.time_steps))
+            spikes, fired = self._run_compiled(sequence, came_out_of_norm(x, len(sequence)))
         else:
             spikes, fired = self._scan(sequence, None, False), None
 
@@ -131,7 +134,7 @@ class LIF(nn.Module):
 
         spikes = give_back(spikes)
         if fired is not None:
-            spikes.unpack = lambda: give_back(fired())
+            spikes.unpack = lambda: give_back(fired())  # type: ignore[attr-defined]  # It rides along.
         return spikes
 
     @property
@@ -151,13 +154,13 @@ class LIF(nn.Module):
     def _run_compiled(
         self, x: Tensor, normed: Normed | None
     ) -> tuple[Tensor, Callable[[], Tensor] | None]:
-        flat = x.reshape(normed.input.shape if normed else (self.time_steps, -1))
+        flat = x.reshape(normed.input.shape if normed else (len(x), -1))
         spikes, fired = CompiledScan.apply(flat, normed, *self._dynamics)
         shape, dtype = x.shape, x.dtype
         unpack = None if fired is None else lambda: fired.view(shape).to(dtype)
         return spikes.view(shape), unpack
 
-    def _scan(self, x: Tensor, v: Tensor | None, with_state: bool):
+    def _scan(self, x: Tensor, v: Tensor | None, with_state: bool) -> Any:
         threshold = self.v_threshold
         return LIFScan.apply(
             x,

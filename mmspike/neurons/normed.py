@@ -1,6 +1,6 @@
 """What a batch norm has kept already of what a neuron is given, so that it is not kept twice."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -37,7 +37,7 @@ def came_out_of_norm(x: Tensor, time_steps: int) -> Normed | None:
         x: The input of a neuron, ``[T*B, ...]``.
         time_steps: The number of time steps T.
     """
-    node = x.grad_fn
+    node: Any = x.grad_fn
     if node is None or node.name() != 'NativeBatchNormBackward0' or not node._saved_training:
         return None
     bias = getattr(node.next_functions[2][0], 'variable', None)

@@ -6,6 +6,7 @@ compiled by torch for a GPU.
 """
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -42,7 +43,7 @@ class LIFScan(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx,
+        ctx: Any,
         x: Tensor,
         v: Tensor | None,
         v_threshold: float | Tensor,
@@ -53,7 +54,7 @@ class LIFScan(torch.autograd.Function):
         surrogate: str,
         alpha: float,
         with_state: bool,
-    ):
+    ) -> Any:
         ctx.set_materialize_grads(False)
         ctx.options = tau, v_reset, decay_input, detach_reset, surrogate, alpha
         potentials, spikes = torch.empty_like(x), torch.empty_like(x)
@@ -73,7 +74,7 @@ class LIFScan(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad_spikes: Tensor | None, grad_v: Tensor | None = None):
+    def backward(ctx: Any, grad_spikes: Tensor | None, grad_v: Tensor | None = None) -> Any:
         tau, v_reset, decay_input, detach_reset, surrogate, alpha = ctx.options
         potentials, *learnt = ctx.saved_tensors
         v_threshold = learnt[0] if learnt else ctx.v_threshold
@@ -81,7 +82,7 @@ class LIFScan(torch.autograd.Function):
         if grad_spikes is None:
             grad_spikes = torch.zeros_like(potentials)
         grad_x = torch.empty_like(potentials)
-        grad_threshold = torch.zeros_like(v_threshold) if needs_threshold else None
+        grad_threshold: Any = torch.zeros_like(v_threshold) if needs_threshold else None
         for t in range(len(potentials) - 1, -1, -1):
             u, grad_s = potentials[t], grad_spikes[t]
             if grad_v is not None and not detach_reset:
@@ -110,7 +111,7 @@ class NativeScan(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx,
+        ctx: Any,
         x: Tensor,
         normed: Normed | None,
         neuron: native.Neuron,
@@ -129,7 +130,7 @@ class NativeScan(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad_spikes: Tensor | None):
+    def backward(ctx: Any, grad_spikes: Tensor | None) -> Any:
         if grad_spikes is None:
             return (None,) * 4
         bits, kept, *scale_and_shift = ctx.saved_tensors
@@ -148,7 +149,7 @@ class CompiledScan(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx,
+        ctx: Any,
         x: Tensor,
         normed: Normed | None,
         v_threshold: float,
@@ -161,14 +162,12 @@ class CompiledScan(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor | None]:
         exact = math.frexp(tau)[0] == 0.5
         ctx.alpha, ctx.options = alpha, (soft, decay_input, exact, detach_reset, surrogate)
-        numbers = (torch.tensor(n, dtype=x.dtype, device=x.device) for n in (v_threshold, tau))
-        v_threshold, tau = numbers
+        numbers = [torch.tensor(n, dtype=x.dtype, device=x.device) for n in (v_threshold, tau)]
         needed = ctx.needs_input_grad[0]
         spikes, potentials = compiled(
             scan_forward,
             x.detach(),
-            v_threshold,
-            tau,
+            *numbers,
             soft,
             decay_input,
             exact,
@@ -178,14 +177,14 @@ class CompiledScan(torch.autograd.Function):
             return spikes, None
         fired = spikes.to(torch.bool)
         kept = (*normed, fired.view(torch.uint8)) if normed else (potentials,)
-        ctx.save_for_backward(v_threshold, tau, *kept)
+        ctx.save_for_backward(*numbers, *kept)
         ctx.mark_non_differentiable(fired)
         ctx.set_materialize_grads(False)
         return spikes, fired
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad_spikes: Tensor | None, _: None):
+    def backward(ctx: Any, grad_spikes: Tensor | None, _: None) -> Any:
         if grad_spikes is None:
             return (None,) * 9
         v_threshold, tau, *kept = ctx.saved_tensors

@@ -13,33 +13,34 @@ Each slope integrates to 1 (Neftci et al., IEEE Signal Processing Magazine 36(6)
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
 
-def sigmoid_slope(x: Tensor, alpha: float) -> Tensor:
+def sigmoid_slope(x: Tensor, alpha: float | Tensor) -> Tensor:
     """Derivative of ``sigmoid(alpha * x)``."""
     s = (alpha * x).sigmoid_()
     return (1 - s).mul_(s).mul_(alpha)
 
 
-def arctan_slope(x: Tensor, alpha: float) -> Tensor:
+def arctan_slope(x: Tensor, alpha: float | Tensor) -> Tensor:
     """Derivative of ``arctan(pi / 2 * alpha * x) / pi + 1 / 2``."""
     return alpha / 2 / (1 + (math.pi / 2 * alpha * x) ** 2)
 
 
-def rectangle_slope(x: Tensor, alpha: float) -> Tensor:
+def rectangle_slope(x: Tensor, alpha: float | Tensor) -> Tensor:
     """A box of height `alpha` and area 1."""
     return alpha * (x.abs() < 0.5 / alpha).to(x.dtype)
 
 
-def triangle_slope(x: Tensor, alpha: float) -> Tensor:
+def triangle_slope(x: Tensor, alpha: float | Tensor) -> Tensor:
     """A triangle of height `alpha` and area 1."""
     return (alpha - alpha**2 * x.abs()).clamp(min=0)
 
 
-SLOPES: dict[str, Callable[[Tensor, float], Tensor]] = {
+SLOPES: dict[str, Callable[[Tensor, float | Tensor], Tensor]] = {
     'sigmoid': sigmoid_slope,
     'arctan': arctan_slope,
     'rectangle': rectangle_slope,
@@ -52,13 +53,13 @@ class _Spike(torch.autograd.Function):
     """Heaviside forward, surrogate slope backward."""
 
     @staticmethod
-    def forward(ctx, x: Tensor, surrogate: str, alpha: float) -> Tensor:
+    def forward(ctx: Any, x: Tensor, surrogate: str, alpha: float) -> Tensor:
         ctx.save_for_backward(x)
         ctx.surrogate, ctx.alpha = surrogate, alpha
         return (x >= 0).to(x.dtype)
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         (x,) = ctx.saved_tensors
         return grad * SLOPES[ctx.surrogate](x, ctx.alpha), None, None
 

@@ -274,6 +274,10 @@ def test_bad_input(tmp_path):
     config = tiny_config(tmp_path)
     with pytest.raises(UserError, match='--num-images is 0, but at least 1'):
         run(tmp_path, '--num-images', '0', config=config)
+    for rates in ([], ['--rates', str(tmp_path / 'rates.csv')]):
+        (tmp_path / 'rates.csv').write_text('stage,block,operator,average\n')
+        with pytest.raises(UserError, match='--size is 0, but an image has at least 1 pixel; give'):
+            run(tmp_path, '--size', '0', *rates, config=config)
     with pytest.raises(UserError, match='e_mac=0.0 and e_ac=0.9 must be picojoule above 0'):
         run(tmp_path, '--size', '32', '--e-mac', '0', config=config)
     (tmp_path / 'empty').mkdir()

@@ -121,8 +121,9 @@ def test_bad_input(config, monkeypatch):
         benchmark([config, '--repeats', '0'])
     with pytest.raises(UserError, match='--deploy merges a model for inference; add --what'):
         benchmark([config, '--deploy', 'fast', '--size', '32'])
-    with pytest.raises(UserError, match='--size is .* at least 1 pixel'):
-        benchmark([config, '--size', '0'])
+    for size in (['0'], ['32', '0'], ['32', '48', '64']):
+        with pytest.raises(UserError, match=f'--size is {" ".join(size)}, but .* height and width'):
+            benchmark([config, '--size', *size])
     monkeypatch.setitem(__import__('sys').modules, 'spikingjelly.activation_based', None)
     with pytest.raises(UserError, match='needs the package spikingjelly, which is not installed'):
         SpikingJellyLIF(T)

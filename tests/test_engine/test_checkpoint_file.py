@@ -9,12 +9,8 @@ from mmengine.logging import HistoryBuffer, MessageHub
 from torch import nn
 
 from mmspike.engine import UserError, load_checkpoint_file
-from mmspike.engine.checkpoint import (
-    allow_mmengine_types,
-    check_fits,
-    check_start,
-    pretrained_files,
-)
+from mmspike.engine.checkpoint import allow_mmengine_types
+from mmspike.engine.weights import check_fits, check_start, pretrained_files
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import pytest
 
 from mmspike.engine import UserError, load_config
+from mmspike.engine.config import config_parser
 
 TEXT = """
 data_root = 'data/coco/'
@@ -78,6 +79,19 @@ def test_a_root_that_no_dataset_uses_is_said_so(tmp_path):
     path.write_text("data_root = 'data/mine/'\nval = dict(data_root='data/coco/')")
     with pytest.raises(UserError, match="is 'data/mine/', but no dataset in it lies there"):
         load_config(path, {'data_root': 'elsewhere'})
+
+
+@pytest.mark.parametrize(
+    'option', ["hooks=[dict(type='A', n=1), dict(type='B')]", 'hooks=[(1, 2]', 'hooks']
+)
+def test_options_that_cannot_be_read(option):
+    with pytest.raises(UserError, match=r"--cfg-options '.*' cannot be read.*; set what stands in"):
+        config_parser('').parse_args(['config.py', '--cfg-options', option])
+
+
+def test_options_that_can():
+    args = config_parser('').parse_args(['config.py', '--cfg-options', 'a=[(1,2),x]', 'b.0.c=0.5'])
+    assert args.cfg_options == {'a': [(1, 2), 'x'], 'b.0.c': 0.5}
 
 
 @pytest.mark.parametrize('same', ['data/coco/', 'data/coco'])

@@ -9,8 +9,8 @@ from mmengine.runner.checkpoint import load_checkpoint
 from released import golden, golden_images, released_checkpoint
 from torch import nn
 
-from mmspike.engine.checkpoint import check_pretrained
 from mmspike.engine.convert import convert_checkpoint, convert_name
+from mmspike.engine.weights import check_pretrained
 from mmspike.models.backbones import MetaSpikeFormer
 from mmspike.neurons import LIF, mean_over_time
 

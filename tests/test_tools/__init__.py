@@ -1,0 +1,1 @@
+"""The tools, run as a user runs them; a package, so that its helpers can be imported."""

@@ -185,6 +185,17 @@ def test_launcher_without_torchrun(shapes, tmp_path, monkeypatch):
     assert 'tools/dist_train.sh' in sentence
 
 
+def test_a_detector_of_other_classes(shapes, tmp_path):
+    config = tmp_path / 'config.py'
+    config.write_text(f"_base_ = '{CONFIG}'\ncustom_hooks = [dict(type='NumClassCheckHook')]")
+    argv = arguments(
+        shapes, tmp_path / 'work', 'model.roi_head.bbox_head.num_classes=4', config=config
+    )
+    sentence = refusal(cli.train, *argv)
+    assert 'the classes of the model and of train_dataloader differ' in sentence
+    assert '(4) in' in sentence and 'set num_classes of every bbox_head and mask_head' in sentence
+
+
 def test_out_that_is_no_pickle(shapes, tmp_path, trained):
     assert '.pkl' in refused_test(shapes, tmp_path, trained, flags=['--out', 'results.json'])
 

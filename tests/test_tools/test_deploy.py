@@ -9,7 +9,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmspike.analysis.spike_driven import enliven
 from mmspike.engine import cli
-from mmspike.engine.checkpoint import unwrap
+from mmspike.engine.weights import unwrap
 
 from .conftest import ROOT, arguments
 

@@ -6,7 +6,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from mmspike.analysis import FiringRateRecorder
-from mmspike.engine.checkpoint import unwrap
+from mmspike.engine.weights import unwrap
 from mmspike.errors import UserError
 from mmspike.registry import HOOKS
 

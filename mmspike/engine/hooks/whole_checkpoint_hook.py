@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook
@@ -53,6 +54,9 @@ class WholeCheckpointHook(CheckpointHook):
     another place than this machine's disk is left as it is.
     """
 
+    backend_args: dict | None
+    file_backend: Any
+
     def before_train(self, runner: Runner) -> None:
         """Choose how files are written.
 
@@ -64,7 +68,8 @@ class WholeCheckpointHook(CheckpointHook):
             self.backend_args = dict(backend=BACKEND)
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
-        backend, old = self.file_backend, []
+        backend: Any = self.file_backend
+        old: list[Callable[[], None]] = []
         self.file_backend = _RemovesLater(backend, old)
         try:
             super()._save_checkpoint_with_step(runner, step, meta)

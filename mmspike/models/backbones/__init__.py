@@ -1,3 +1,5 @@
+"""Backbones: Meta-SpikeFormer."""
+
 from .meta_spikeformer import MetaSpikeFormer
 
 __all__ = ['MetaSpikeFormer']

@@ -90,7 +90,8 @@ def resolve_arch(arch: str | dict, variant: dict) -> dict:
     heads = arch['heads']
     if not isinstance(heads, int) or heads < 1:
         raise UserError(f'arch heads is {heads!r}, but it must be a positive integer.')
-    dims, strides = list(arch['dims']), list(STRIDES)
+    dims = list(arch['dims'])
+    strides: list[int | None] = list(STRIDES)
     if variant['stem_stride'] == STRIDES[0] * STRIDES[1]:
         dims[0] = dims[1]
         strides[:2] = variant['stem_stride'], None

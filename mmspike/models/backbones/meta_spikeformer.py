@@ -1,7 +1,7 @@
 """Meta-SpikeFormer, the backbone of Spike-driven Transformer V2 (Yao et al., ICLR 2024)."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -18,7 +18,6 @@ from mmspike.layers import (
     ChannelConv,
     ChannelMLP,
     ConvNorm,
-    MetaBlock,
     SepConv,
     keep_nothing,
     spike_conv_norm,
@@ -72,7 +71,7 @@ def check_outputs(
 
 
 @contextmanager
-def computed_again(module: nn.Module):
+def computed_again(module: nn.Module) -> Iterator[None]:
     """Keep the running statistics of `module`'s norms while its forward is computed again."""
     norms = [m for m in module.modules() if isinstance(m, _BatchNorm)]
     momenta = [norm.momentum for norm in norms]
@@ -254,6 +253,7 @@ class MetaSpikeFormer(BaseModule):
         for i, (dim, depth, stride) in enumerate(
             zip(arch['dims'], arch['depths'], arch['strides'], strict=True)
         ):
+            downsampling: nn.Module
             if i == 0:  # Sees the image itself: the only convolution without a neuron.
                 stem = nn.Conv2d(in_channels, dim, 7, stride=stride, padding=3)
                 downsampling = ConvNorm(stem, norm_cfg)
@@ -288,7 +288,7 @@ class MetaSpikeFormer(BaseModule):
         for i, stage in enumerate(self.stages):
             if i > 0:
                 x = self.downsamplings[i](x)
-            for block in stage:
+            for block in stage.children():
                 x = self._run(block, x)
             outs[i] = x
             if i == max(self.out_indices):
@@ -334,7 +334,7 @@ class MetaSpikeFormer(BaseModule):
                 self.to(memory_format=torch.channels_last)
         return x.contiguous(memory_format=torch.channels_last)
 
-    def _run(self, block: MetaBlock, x: Tensor) -> Tensor:
+    def _run(self, block: nn.Module, x: Tensor) -> Tensor:
         if not (self.with_cp and self.training and torch.is_grad_enabled()):
             return block(x)
         return checkpoint(

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.config import Config
@@ -38,12 +39,16 @@ class DistilledSpikeClassifier(SpikeImageClassifier):
         UserError: If there is a teacher without a checkpoint, or one of other classes.
     """
 
+    teacher: Any
+    head: Any
+    extract_feat: Callable
+
     def __init__(
         self,
-        *args,
+        *args: Any,
         teacher: dict | str | Path | None = None,
         teacher_checkpoint: str | None = None,
-        **kwargs,
+        **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         # Past nn.Module's registration, which would make its weights the student's.
@@ -57,10 +62,9 @@ class DistilledSpikeClassifier(SpikeImageClassifier):
                 'teacher_checkpoint is not set, but a teacher without training teaches nothing; '
                 'name a checkpoint with --cfg-options model.teacher_checkpoint=FILE.'
             )
-        if not isinstance(teacher, dict):
-            teacher = Config.fromfile(teacher).model
+        cfg = teacher if isinstance(teacher, dict) else Config.fromfile(teacher).model
         init_cfg = {'type': 'Pretrained', 'checkpoint': checkpoint}
-        built = MODELS.build({**teacher, 'init_cfg': init_cfg})
+        built = MODELS.build({**cfg, 'init_cfg': init_cfg})
         own, theirs = (getattr(m.head, 'num_classes', None) for m in (self, built))
         if theirs is not None and own != theirs:
             raise UserError(
@@ -76,7 +80,7 @@ class DistilledSpikeClassifier(SpikeImageClassifier):
             self.teacher.init_weights()
             self.teacher.eval()
 
-    def _apply(self, fn: Callable, *args, **kwargs) -> 'DistilledSpikeClassifier':
+    def _apply(self, fn: Callable, *args: Any, **kwargs: Any) -> 'DistilledSpikeClassifier':
         if self.teacher is not None:
             self.teacher._apply(fn, *args, **kwargs)  # To the same device.
         return super()._apply(fn, *args, **kwargs)

@@ -1,5 +1,7 @@
 """Segmentation heads on spikes: mmseg's, averaged over time at their end."""
 
+from typing import Any
+
 from mmseg.models.decode_heads import FCNHead, FPNHead, UPerHead
 
 from mmspike.layers import SpikingHead
@@ -24,7 +26,9 @@ class SpikeDecodeHead(SpikingHead):
 
     readouts = ('conv_seg',)
 
-    def __init__(self, *args, init_cfg: dict | list[dict] | None = None, **kwargs) -> None:
+    def __init__(
+        self, *args: Any, init_cfg: dict | list[dict] | None = None, **kwargs: Any
+    ) -> None:
         xavier = {'type': 'Xavier', 'layer': 'Conv2d', 'distribution': 'uniform'}
         super().__init__(*args, init_cfg=init_cfg or xavier, **kwargs)
 

@@ -1,3 +1,5 @@
+"""Spiking detection heads on whole maps, of mmdet."""
+
 from .spike_dense_heads import SpikeFCOSHead, SpikeRetinaHead
 from .spike_rpn_head import SpikeRPNHead
 

@@ -1,5 +1,7 @@
 """A region proposal head on spikes."""
 
+from typing import Any
+
 from mmcv.cnn import ConvModule
 from mmdet.models.dense_heads import RPNHead
 from torch import Tensor, nn
@@ -25,7 +27,7 @@ class SpikeRPNHead(RPNHead):
           A anchors a position
     """
 
-    def __init__(self, *args, norm_cfg: dict | None = None, **kwargs) -> None:
+    def __init__(self, *args: Any, norm_cfg: dict | None = None, **kwargs: Any) -> None:
         self.norm_cfg = norm_cfg
         super().__init__(*args, **kwargs)
 

@@ -1,3 +1,5 @@
+"""Spiking detectors, of mmdet."""
+
 from .spike_detectors import SpikeCascadeRCNN, SpikeFCOS, SpikeMaskRCNN, SpikeRetinaNet
 
 __all__ = ['SpikeCascadeRCNN', 'SpikeFCOS', 'SpikeMaskRCNN', 'SpikeRetinaNet']

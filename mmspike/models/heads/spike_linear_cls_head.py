@@ -1,5 +1,8 @@
 """Classification heads on spikes: mmpretrain's, averaged over time at their end."""
 
+from collections.abc import Callable
+from typing import Any
+
 from mmpretrain.models.heads import LinearClsHead
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
@@ -38,7 +41,13 @@ class SpikeDistilledClsHead(SpikeLinearClsHead):
         - output: logits ``[B, num_classes]``
     """
 
-    def __init__(self, *args, **kwargs) -> None:
+    in_channels: int
+    num_classes: int
+    fc_kd: nn.Module
+    pre_logits: Callable[[tuple[Tensor, ...]], Tensor]
+    _get_loss: Callable[..., dict[str, Tensor]]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fc_kd = nn.Linear(self.in_channels, self.num_classes)
         make_spiking(self, ['fc_kd'])
@@ -51,7 +60,7 @@ class SpikeDistilledClsHead(SpikeLinearClsHead):
         feats: tuple[Tensor, ...],
         data_samples: list[DataSample],
         teacher_logits: Tensor,
-        **kwargs,
+        **kwargs: Any,
     ) -> dict[str, Tensor]:
         """Compare both layers with what each of them learns.
 

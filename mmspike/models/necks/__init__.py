@@ -1,3 +1,5 @@
+"""Spiking necks, of mmdet."""
+
 from .spike_fpn import SpikeFPN
 
 __all__ = ['SpikeFPN']

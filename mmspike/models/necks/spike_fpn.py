@@ -1,5 +1,7 @@
 """A feature pyramid whose weight layers see spikes."""
 
+from typing import Any
+
 from mmdet.models.necks import FPN
 
 from mmspike.registry import MODELS
@@ -23,5 +25,5 @@ class SpikeFPN(FPN):
         - output: a tuple of ``[T*B, out_channels, H_i, W_i]``, `num_outs` levels
     """
 
-    def __init__(self, *args, conv_cfg: dict | None = None, **kwargs) -> None:
+    def __init__(self, *args: Any, conv_cfg: dict | None = None, **kwargs: Any) -> None:
         super().__init__(*args, conv_cfg=conv_cfg or {'type': 'mmspike.SpikeConv2d'}, **kwargs)

@@ -1,3 +1,5 @@
+"""Spiking detection heads on regions of interest, of mmdet."""
+
 from .spike_bbox_head import SpikeShared2FCBBoxHead
 from .spike_mask_head import SpikeFCNMaskHead
 from .spike_roi_extractor import SpikeRoIExtractor

@@ -1,5 +1,7 @@
 """A box head on spikes."""
 
+from typing import Any
+
 from mmdet.models.roi_heads.bbox_heads import Shared2FCBBoxHead
 from torch import nn
 
@@ -24,7 +26,10 @@ class SpikeShared2FCBBoxHead(Shared2FCBBoxHead):
         - output: class scores ``[N, num_classes + 1]`` and box deltas ``[N, 4*num_classes]``
     """
 
-    def __init__(self, *args, norm_cfg: dict | None = None, **kwargs) -> None:
+    shared_fcs: nn.ModuleList
+    init_cfg: list[dict]
+
+    def __init__(self, *args: Any, norm_cfg: dict | None = None, **kwargs: Any) -> None:
         super().__init__(*args, cls_predictor_cfg=PREDICTOR, reg_predictor_cfg=PREDICTOR, **kwargs)
         self.shared_fcs = nn.ModuleList(
             SpikeLinear(fc.in_features, fc.out_features, norm_cfg=norm_cfg)

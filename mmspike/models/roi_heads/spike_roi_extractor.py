@@ -24,6 +24,6 @@ class SpikeRoIExtractor(SingleRoIExtractor):
     def forward(
         self, feats: Sequence[Tensor], rois: Tensor, roi_scale_factor: float | None = None
     ) -> Tensor:
-        batch_size = unfold(feats[0], self.time_steps).shape[1]
-        rois = repeat_rois(rois, self.time_steps, batch_size)
+        time_steps, batch_size = unfold(feats[0], self.time_steps).shape[:2]
+        rois = repeat_rois(rois, time_steps, batch_size)
         return super().forward(feats, rois, roi_scale_factor)
