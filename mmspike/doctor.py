@@ -213,7 +213,7 @@ def _examine_compiler() -> Finding:
             'no C++ compiler: neurons run as plain loops, a fifth slower in training',
             'install one, on Debian or Ubuntu with apt-get install g++',
         )
-    return Finding('compiler', 'ok', f'{compiler}: neurons of long runs are compiled')
+    return Finding('compiler', 'ok', f'{compiler}: neurons run compiled')
 
 
 def _examine_setuptools() -> Finding:

@@ -49,6 +49,15 @@ def test_listed_once_in_both_tables(name):
         assert sum(f'`{name}`' in row for row in rows) == 1, table
 
 
+def test_table_gives_the_first_command_that_trains_it(name):
+    text = ast.get_docstring(ast.parse((CONFIGS / name).read_text())).replace('\\\n', ' ')
+    shown = [' '.join(x.split()) for x in text.splitlines() if re.search(r'train\.|demo\.sh', x)]
+    rows = (CONFIGS / 'README.md').read_text().splitlines()
+    (row,) = [row for row in rows if row.startswith(f'| `{name}`')]
+    assert row.endswith(f' | `{shown[0]}` |')
+    assert row.count(' | ') == 4, 'parameters, paper, ours, command'
+
+
 def test_bases_are_our_own():
     for path in CONFIGS.rglob('*.py'):
         for node in ast.walk(ast.parse(path.read_text())):

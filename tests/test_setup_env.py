@@ -20,6 +20,7 @@ SCRIPT = ROOT / 'tools' / 'setup_env.py'
 def env_script(tmp_path, monkeypatch):
     """The set-up script as a module, with a cache folder of its own."""
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
+    monkeypatch.setattr(sys, 'path', sys.path[:])
     spec = importlib.util.spec_from_file_location('setup_env', SCRIPT)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -80,52 +81,52 @@ class TestWheelCache:
             ('cp311', '2.13.0+cpu', '2.3.6', 'clang', 'cpu'),
             ('cp311', '2.13.0+cpu', '2.3.6', 'gcc', 'cuda'),
         ]
-        keys = {env_script.wheel_key(*parts) for parts in [first, *others]}
+        keys = {env_script.mmcv.wheel_key(*parts) for parts in [first, *others]}
         assert len(keys) == 6
         assert not any('/' in key or ' ' in key for key in keys)
 
     def test_whole_wheel_is_taken(self, env_script):
-        wheel = write_wheel(env_script.cache_dir() / 'wheels' / 'key' / 'a.whl')
-        assert env_script.cached_wheel('key') == wheel
+        wheel = write_wheel(env_script.commands.cache_dir() / 'wheels' / 'key' / 'a.whl')
+        assert env_script.mmcv.cached_wheel('key') == wheel
 
     def test_no_wheel(self, env_script):
-        assert env_script.cached_wheel('key') is None
+        assert env_script.mmcv.cached_wheel('key') is None
 
     def test_damaged_wheel_is_thrown_away(self, env_script):
-        wheel = write_wheel(env_script.cache_dir() / 'wheels' / 'key' / 'a.whl')
+        wheel = write_wheel(env_script.commands.cache_dir() / 'wheels' / 'key' / 'a.whl')
         data = bytearray(wheel.read_bytes())
         data[1000] ^= 255
         wheel.write_bytes(data)
-        assert env_script.cached_wheel('key') is None
+        assert env_script.mmcv.cached_wheel('key') is None
         assert not wheel.exists()
 
     def test_cut_off_wheel_is_thrown_away(self, env_script):
-        wheel = write_wheel(env_script.cache_dir() / 'wheels' / 'key' / 'a.whl')
+        wheel = write_wheel(env_script.commands.cache_dir() / 'wheels' / 'key' / 'a.whl')
         wheel.write_bytes(wheel.read_bytes()[:2000])
-        assert env_script.cached_wheel('key') is None
+        assert env_script.mmcv.cached_wheel('key') is None
 
     def test_wheel_without_operators_is_refused(self, env_script, tmp_path):
         wheel = write_wheel(tmp_path / 'a.whl', member='mmcv/ops.py')
         with pytest.raises(env_script.SetupError, match='without its compiled operators'):
-            env_script.keep_wheel(wheel, 'key')
+            env_script.mmcv.keep_wheel(wheel, 'key')
 
 
 class TestTorch:
     def test_cpu_is_asked_for_by_name(self, env_script):
-        requests = env_script.torch_requests('torch', '2.13.0', cpu=True)
+        requests = env_script.pytorch.torch_requests('torch', '2.13.0', cpu=True)
         assert [request[0] for request in requests] == ['torch==2.13.0+cpu'] * 2
         assert '--extra-index-url' not in requests[0]
-        assert env_script.CPU_INDEX in requests[1]
+        assert env_script.pytorch.CPU_INDEX in requests[1]
 
     @pytest.mark.parametrize(
         ('cuda', 'system', 'expected'),
         [(False, 'Linux', True), (True, 'Linux', False), (False, 'Darwin', False)],
     )
     def test_when_cpu_is_asked_for(self, env_script, cuda, system, expected):
-        assert env_script.wants_cpu_build(cuda, system) is expected
+        assert env_script.pytorch.wants_cpu_build(cuda, system) is expected
 
     def test_cuda_is_never_fallen_back_to(self, env_script, checkout, monkeypatch):
-        monkeypatch.setattr(env_script.platform, 'system', lambda: 'Linux')
+        monkeypatch.setattr(env_script.pytorch.platform, 'system', lambda: 'Linux')
         asked = answer_pip(
             checkout,
             monkeypatch,
@@ -133,32 +134,32 @@ class TestTorch:
             lambda args: (1, NO_MATCH) if '+cpu' in args[1] else (0, ''),
         )
         with pytest.raises(env_script.SetupError, match='--keep-torch.*--cuda'):
-            env_script.install_torch(checkout, cuda=False)
+            env_script.pytorch.install_torch(checkout, cuda=False)
         assert len(asked) == 2
         assert all('+cpu' in args[1] for args in asked)
 
     def test_cpu_index_is_tried_second(self, env_script, checkout, monkeypatch):
-        monkeypatch.setattr(env_script.platform, 'system', lambda: 'Linux')
+        monkeypatch.setattr(env_script.pytorch.platform, 'system', lambda: 'Linux')
         asked = answer_pip(
             checkout,
             monkeypatch,
-            lambda args: (0, '') if env_script.CPU_INDEX in args else (1, NO_MATCH),
+            lambda args: (0, '') if env_script.pytorch.CPU_INDEX in args else (1, NO_MATCH),
         )
-        env_script.install_torch(checkout, cuda=False)
+        env_script.pytorch.install_torch(checkout, cuda=False)
         assert len(asked) == 2
 
     def test_no_network_is_said_without_a_second_try(self, env_script, checkout, monkeypatch):
-        monkeypatch.setattr(env_script.platform, 'system', lambda: 'Linux')
+        monkeypatch.setattr(env_script.pytorch.platform, 'system', lambda: 'Linux')
         broken = "after connection broken by 'ProxyError(...)'\n" + NO_MATCH
         asked = answer_pip(checkout, monkeypatch, lambda args: (1, broken))
         with pytest.raises(env_script.SetupError, match='could not reach its package index'):
-            env_script.install_torch(checkout, cuda=False)
+            env_script.pytorch.install_torch(checkout, cuda=False)
         assert len(asked) == 1
 
     def test_installed_torch_stays(self, env_script, checkout, monkeypatch):
         (checkout.site / 'torch-2.13.0+cu130.dist-info').mkdir()
         asked = answer_pip(checkout, monkeypatch, lambda args: (0, ''))
-        env_script.install_torch(checkout, cuda=False)
+        env_script.pytorch.install_torch(checkout, cuda=False)
         assert asked == []
 
     def test_pip_cannot_replace_torch(self, env_script, checkout, monkeypatch):
@@ -172,11 +173,11 @@ class TestTorch:
     def test_torch_from_outside_is_found(self, env_script, checkout, tmp_path):
         outside = tmp_path / 'outside'
         (outside / 'torch-2.6.0-py3.11.egg-info').mkdir(parents=True)
-        (checkout.site / env_script.KEPT_TORCH).write_text(f'{outside}\n')
+        (checkout.site / env_script.commands.KEPT_TORCH).write_text(f'{outside}\n')
         assert checkout.torch_version() == '2.6.0'
-        assert not env_script.other_torch_asked(checkout, False, str(outside))
-        assert env_script.other_torch_asked(checkout, False, str(tmp_path))
-        assert env_script.other_torch_asked(checkout, True, None)
+        assert not env_script.pytorch.other_torch_asked(checkout, False, str(outside))
+        assert env_script.pytorch.other_torch_asked(checkout, False, str(tmp_path))
+        assert env_script.pytorch.other_torch_asked(checkout, True, None)
 
     def test_each_family_has_its_own_mmcv_and_wheel(self, env_script):
         maintained = env_script.Setup(ROOT)
@@ -186,10 +187,10 @@ class TestTorch:
         assert original.mmcv != maintained.mmcv
 
     def test_torchvision_follows_torch(self, env_script):
-        assert env_script.torchvision_version('2.13.0+cpu') == '0.28.0'
-        assert env_script.torchvision_version('2.6.1') == '0.21.1'
+        assert env_script.pytorch.torchvision_version('2.13.0+cpu') == '0.28.0'
+        assert env_script.pytorch.torchvision_version('2.6.1') == '0.21.1'
         with pytest.raises(env_script.SetupError, match='not supported'):
-            env_script.torchvision_version('1.13.1')
+            env_script.pytorch.torchvision_version('1.13.1')
 
 
 class TestErrors:
@@ -197,14 +198,14 @@ class TestErrors:
         monkeypatch.delenv('CXX', raising=False)
         monkeypatch.setenv('PATH', str(tmp_path))
         with pytest.raises(env_script.SetupError, match='no C\\+\\+ compiler'):
-            env_script.check_compiler(env_script.Setup(ROOT))
+            env_script.mmcv.check_compiler(env_script.Setup(ROOT))
 
     def test_cached_wheel_needs_no_compiler(self, env_script, monkeypatch, tmp_path):
         monkeypatch.delenv('CXX', raising=False)
         monkeypatch.setenv('PATH', str(tmp_path))
-        mmcv = env_script.pinned(ROOT, 'onedl-mmcv', 'runtime')
-        write_wheel(env_script.cache_dir() / 'wheels' / f'a-mmcv{mmcv}-gcc-cpu' / 'a.whl')
-        env_script.check_compiler(env_script.Setup(ROOT))
+        mmcv = env_script.commands.pinned(ROOT, 'onedl-mmcv', 'runtime')
+        write_wheel(env_script.commands.cache_dir() / 'wheels' / f'a-mmcv{mmcv}-gcc-cpu' / 'a.whl')
+        env_script.mmcv.check_compiler(env_script.Setup(ROOT))
 
     @pytest.mark.parametrize(
         ('output', 'expected'),
@@ -217,7 +218,7 @@ class TestErrors:
         ],
     )
     def test_pip_failures_are_one_sentence(self, env_script, output, expected):
-        sentence = env_script.explain(output, Path('setup.log'))
+        sentence = env_script.commands.explain(output, Path('setup.log'))
         assert expected in sentence
         assert sentence.endswith('(log: setup.log).')
         assert '\n' not in sentence
@@ -248,6 +249,17 @@ class TestErrors:
 
         ast.parse(SCRIPT.read_text(), feature_version=(3, 7))
 
+    def test_a_copy_runs_from_anywhere_with_nothing_installed(self, tmp_path):
+        shutil.copytree(SCRIPT.parent, tmp_path / 'tools')
+        shown = subprocess.run(
+            [sys.executable, '-I', '-S', '-B', tmp_path / 'tools' / SCRIPT.name, '--help'],
+            cwd='/',
+            capture_output=True,
+            text=True,
+        )
+        assert shown.returncode == 0, shown.stderr
+        assert '--family' in shown.stdout
+
 
 class TestCommands:
     def test_exit_code_and_output(self, checkout):
@@ -260,8 +272,9 @@ class TestCommands:
         loop = f'while :; do echo >> "{beats}"; sleep 0.05; done'
         command = ['sh', '-c', f"sh -c '{loop}'; true"]
         code = (
-            f'import sys; sys.path.insert(0, {str(SCRIPT.parent)!r}); import setup_env, pathlib\n'
-            f'setup_env.Setup(pathlib.Path({str(checkout.root)!r})).run({command!r})'
+            f'import sys; sys.path.insert(0, {str(SCRIPT.parent)!r}); import pathlib\n'
+            'from _setup.commands import Setup\n'
+            f'Setup(pathlib.Path({str(checkout.root)!r})).run({command!r})'
         )
         started = subprocess.Popen([sys.executable, '-B', '-c', code])
         wait_for(lambda: beats.is_file() and beats.stat().st_size > 3)
@@ -285,33 +298,58 @@ class TestHalfMade:
             info.mkdir()
         (whole / 'RECORD').write_text('whole-1.0.dist-info/INSTALLER,,\n')
         (not_rewritten / 'RECORD').write_text('late/__init__.py,,\n')
-        dropped = env_script.drop_half_installed(checkout.site)
+        dropped = env_script.environment.drop_half_installed(checkout.site)
         assert sorted(dropped) == ['early-1.0.dist-info', 'late-1.0.dist-info']
         assert whole.is_dir()
         assert not no_record.exists()
 
     def test_environment_without_python_is_not_healthy(self, env_script, checkout):
-        assert not env_script.healthy(checkout)
+        assert not env_script.environment.healthy(checkout)
 
     def test_environment_that_stopped_early_is_not_ready(self, env_script, checkout):
-        assert not env_script.ready(checkout, tests=False)
+        assert not env_script.environment.ready(checkout, tests=False)
 
     @pytest.mark.parametrize('change', ['nothing', 'requirements', 'tests', 'torch', 'import'])
     def test_ready_only_when_nothing_changed(self, env_script, checkout, monkeypatch, change):
         torch = checkout.site / 'torch-2.13.0+cpu.dist-info'
         torch.mkdir()
-        marker = {'requirements': env_script.digest(checkout.root), 'tests': False}
+        marker = {'requirements': env_script.environment.digest(checkout.root), 'tests': False}
         marker['torch'] = '2.13.0+cpu'
-        (checkout.venv / env_script.MARKER).write_text(json.dumps(marker))
+        (checkout.venv / env_script.environment.MARKER).write_text(json.dumps(marker))
         code = 1 if change == 'import' else 0
         result = argparse.Namespace(returncode=code)
-        monkeypatch.setattr(env_script.subprocess, 'run', lambda *args, **kwargs: result)
+        monkeypatch.setattr(
+            env_script.environment.subprocess, 'run', lambda *args, **kwargs: result
+        )
         if change == 'requirements':
             (checkout.root / 'requirements' / 'build.txt').write_text('ninja==0\n')
         if change == 'torch':
             torch.rename(checkout.site / 'torch-2.14.0.dist-info')
-        ready = env_script.ready(checkout, tests=change == 'tests')
+        ready = env_script.environment.ready(checkout, tests=change == 'tests')
         assert ready is (change == 'nothing')
+
+    def test_every_part_of_the_script_decides_what_gets_installed(self, checkout, tmp_path):
+        tools = tmp_path / 'tools'
+        shutil.copytree(SCRIPT.parent, tools, ignore=shutil.ignore_patterns('__pycache__'))
+        code = (
+            'import pathlib, sys; from _setup.environment import digest\n'
+            'print(digest(pathlib.Path(sys.argv[1])))'
+        )
+
+        def digest() -> str:
+            command = [sys.executable, '-B', '-c', code, checkout.root]
+            return subprocess.run(
+                command, cwd=tools, capture_output=True, text=True, check=True
+            ).stdout
+
+        parts = [tools / SCRIPT.name, *(tools / '_setup').glob('*.py')]
+        assert len(parts) > 4
+        seen = {digest()}
+        for number, part in enumerate(parts):
+            with part.open('a') as file:
+                file.write('# changed\n')
+            seen.add(digest())
+            assert len(seen) == number + 2, part.name
 
     @pytest.mark.parametrize('there', [None, 'onedl', 'openmmlab'])
     def test_family_is_what_was_asked_for(self, env_script, checkout, monkeypatch, there):
@@ -319,10 +357,12 @@ class TestHalfMade:
         if there is None:
             shutil.rmtree(checkout.venv)
         else:
-            (checkout.venv / env_script.MARKER).write_text(json.dumps({'family': there}))
+            (checkout.venv / env_script.environment.MARKER).write_text(
+                json.dumps({'family': there})
+            )
         installed = []
-        monkeypatch.setattr(env_script, 'ready', lambda *args, **kwargs: False)
-        monkeypatch.setattr(env_script, 'check_compiler', lambda setup: None)
+        monkeypatch.setattr(env_script.environment, 'ready', lambda *args, **kwargs: False)
+        monkeypatch.setattr(env_script.mmcv, 'check_compiler', lambda setup: None)
         monkeypatch.setattr(
             env_script, 'install_all', lambda setup, *rest: installed.append(setup.family)
         )
@@ -331,8 +371,8 @@ class TestHalfMade:
         assert checkout.venv.exists() == (there == 'openmmlab')
 
     def test_torn_marker_counts_as_none(self, env_script, checkout):
-        (checkout.venv / env_script.MARKER).write_text('{"requirements": ')
-        assert env_script.read_marker(checkout) == {}
+        (checkout.venv / env_script.environment.MARKER).write_text('{"requirements": ')
+        assert env_script.environment.read_marker(checkout) == {}
 
 
 def test_every_direct_requirement_is_pinned():

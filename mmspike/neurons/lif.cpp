@@ -8,11 +8,12 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 #include <vector>
 
 namespace {
 
-constexpr int64_t TILE = 1024;
+constexpr int64_t TILE = 512;  // neurons
 
 struct bfloat16 {
   uint16_t bits;
@@ -35,6 +36,7 @@ inline void store(bfloat16& to, float x) {  // to the nearest, ties to even
 }
 
 enum Surrogate { SIGMOID, ARCTAN, RECTANGLE, TRIANGLE };
+enum Charge { INPUT_TIMES_RATE, INPUT_BY_TAU, INPUT_AS_IT_IS };
 
 }  // namespace
 
@@ -45,44 +47,75 @@ extern "C" struct Neuron {
 
 namespace {
 
-inline void charge(float* v, const float* x, int64_t n, const Neuron& k) {
-  // Where the reciprocal of tau is exact, a product gives the same number for less.
-  float rate = 1.f / k.tau, tau = k.tau;
-  if (k.decay_input && k.exact)
-    for (int64_t j = 0; j < n; ++j) v[j] += (x[j] - v[j]) * rate;
-  else if (k.decay_input)
-    for (int64_t j = 0; j < n; ++j) v[j] += (x[j] - v[j]) / tau;
+template <int N>
+using Constant = std::integral_constant<int, N>;
+
+// Call `f` with the options as constants, so that each form of the neuron gets a loop of its own
+// that does several neurons at a time.
+template <typename F>
+void with_dynamics(const Neuron& k, F f) {
+  auto with_reset = [&](auto charge) {
+    if (k.soft)
+      f(charge, Constant<1>{});
+    else
+      f(charge, Constant<0>{});
+  };
+  if (!k.decay_input)
+    with_reset(Constant<INPUT_AS_IT_IS>{});
+  else if (k.exact)  // The reciprocal of tau is exact: a product gives the same number for less.
+    with_reset(Constant<INPUT_TIMES_RATE>{});
   else
-    for (int64_t j = 0; j < n; ++j) v[j] = v[j] - v[j] / tau + x[j];
+    with_reset(Constant<INPUT_BY_TAU>{});
 }
 
-inline void reset(float* v, const float* fired, int64_t n, const Neuron& k) {
-  float threshold = k.threshold;
-  if (k.soft)
-    for (int64_t j = 0; j < n; ++j) v[j] -= threshold * fired[j];
+template <typename F>
+void with_slope(const Neuron& k, F f) {
+  if (k.surrogate == SIGMOID)
+    f(Constant<SIGMOID>{});
+  else if (k.surrogate == ARCTAN)
+    f(Constant<ARCTAN>{});
+  else if (k.surrogate == RECTANGLE)
+    f(Constant<RECTANGLE>{});
   else
-    for (int64_t j = 0; j < n; ++j) v[j] = fired[j] != 0.f ? 0.f : v[j];
+    f(Constant<TRIANGLE>{});
 }
 
-void pack(const float* fired, uint8_t* bits, int64_t n) {
-  uint8_t bytes[TILE];
-  for (int64_t j = 0; j < TILE; ++j) bytes[j] = j < n ? uint8_t(fired[j]) : 0;
+template <int CHARGE>
+inline float charged(float v, float x, float rate, float tau) {
+  if (CHARGE == INPUT_TIMES_RATE) return v + (x - v) * rate;
+  if (CHARGE == INPUT_BY_TAU) return v + (x - v) / tau;
+  return v - v / tau + x;
+}
+
+template <int SOFT>
+inline float after_reset(float u, bool fired, float threshold) {
+  return SOFT ? u - (fired ? threshold : 0.f) : (fired ? 0.f : u);
+}
+
+void pack(uint8_t* fired, uint8_t* bits, int64_t n) {
+  for (int64_t j = n; j % 8; ++j) fired[j] = 0;
   for (int64_t j = 0; j < (n + 7) / 8; ++j) {
     uint64_t eight;
-    std::memcpy(&eight, bytes + 8 * j, 8);
+    std::memcpy(&eight, fired + 8 * j, 8);
     bits[j] = uint8_t((eight * 0x0102040810204080ull) >> 56);  // the first is the lowest bit
   }
 }
 
-template <typename T>
-void unpack(const uint8_t* bits, T* fired, int64_t n) {
-  T one, zero;
-  store(one, 1.f);
-  store(zero, 0.f);
-  int64_t whole = n / 8;
-  for (int64_t i = 0; i < whole; ++i)
-    for (int j = 0; j < 8; ++j) fired[8 * i + j] = bits[i] & (1 << j) ? one : zero;
-  for (int64_t j = 8 * whole; j < n; ++j) fired[j] = bits[whole] & (1 << (j % 8)) ? one : zero;
+// The eight bytes of each byte of bits.
+struct Table {
+  uint64_t bytes[256];
+  Table() {
+    for (int value = 0; value < 256; ++value) {
+      uint8_t eight[8];
+      for (int j = 0; j < 8; ++j) eight[j] = (value >> j) & 1;
+      std::memcpy(bytes + value, eight, 8);
+    }
+  }
+};
+const Table TABLE;
+
+void unpack(const uint8_t* bits, uint8_t* fired, int64_t n) {  // to a multiple of eight
+  for (int64_t j = 0; j < (n + 7) / 8; ++j) std::memcpy(fired + 8 * j, TABLE.bytes + bits[j], 8);
 }
 
 // exp(-z) for z >= 0 to 2 units in the last place.
@@ -104,51 +137,62 @@ inline float exp_negative(float z) {
   return p * scale;
 }
 
-// The surrogate gradients of surrogate.py.
-inline void slope(const float* u, float* to, int64_t n, const Neuron& k) {
-  float threshold = k.threshold, alpha = k.alpha;
-  if (k.surrogate == SIGMOID)
-    for (int64_t j = 0; j < n; ++j) {
-      float e = exp_negative(std::fabs(alpha * (u[j] - threshold)));
-      float s = 1.f / (1.f + e);
-      to[j] = alpha * e * s * s;
-    }
-  else if (k.surrogate == ARCTAN)
-    for (int64_t j = 0; j < n; ++j) {
-      float x = 1.57079633f * alpha * (u[j] - threshold);
-      to[j] = alpha / 2 / (1.f + x * x);
-    }
-  else if (k.surrogate == RECTANGLE)
-    for (int64_t j = 0; j < n; ++j)
-      to[j] = std::fabs(u[j] - threshold) < 0.5f / alpha ? alpha : 0.f;
-  else
-    for (int64_t j = 0; j < n; ++j) {
-      float x = alpha - alpha * alpha * std::fabs(u[j] - threshold);
-      to[j] = x > 0.f ? x : 0.f;
-    }
+// The surrogate gradients of surrogate.py; x is the potential above the threshold.
+template <int SURROGATE>
+inline float slope(float x, float alpha) {
+  if (SURROGATE == SIGMOID) {
+    float e = exp_negative(std::fabs(alpha * x));
+    float s = 1.f / (1.f + e);
+    return alpha * e * s * s;
+  }
+  if (SURROGATE == ARCTAN) {
+    float scaled = 1.57079633f * alpha * x;
+    return alpha / 2 / (1.f + scaled * scaled);
+  }
+  if (SURROGATE == RECTANGLE) return std::fabs(x) < 0.5f / alpha ? alpha : 0.f;
+  float height = alpha - alpha * alpha * std::fabs(x);
+  return height > 0.f ? height : 0.f;
 }
 
 template <typename T>
 void run_forward(const T* x, T* spikes, T* potentials, uint8_t* bits, int64_t steps, int64_t count,
                  const Neuron& k, int threads) {
   int64_t tiles = (count + TILE - 1) / TILE, row = (count + 7) / 8;
+  with_dynamics(k, [&](auto charge, auto soft) {
+    constexpr int CHARGE = decltype(charge)::value, SOFT = decltype(soft)::value;
+    float threshold = k.threshold, tau = k.tau, rate = 1.f / k.tau;
 #pragma omp parallel for num_threads(threads) schedule(static)
-  for (int64_t tile = 0; tile < tiles; ++tile) {
-    float v[TILE] = {}, current[TILE], fired[TILE];
-    int64_t from = tile * TILE, n = count - from < TILE ? count - from : TILE;
-    float threshold = k.threshold;
-    for (int64_t t = 0; t < steps; ++t) {
-      int64_t at = t * count + from;
-      for (int64_t j = 0; j < n; ++j) current[j] = load(x[at + j]);
-      charge(v, current, n, k);
-      if (potentials)
-        for (int64_t j = 0; j < n; ++j) store(potentials[at + j], v[j]);
-      for (int64_t j = 0; j < n; ++j) fired[j] = v[j] >= threshold ? 1.f : 0.f;
-      for (int64_t j = 0; j < n; ++j) store(spikes[at + j], fired[j]);
-      if (bits) pack(fired, bits + t * row + from / 8, n);
-      reset(v, fired, n, k);
+    for (int64_t tile = 0; tile < tiles; ++tile) {
+      float v[TILE] = {};
+      uint8_t fired[TILE];
+      int64_t from = tile * TILE, n = count - from < TILE ? count - from : TILE;
+      for (int64_t t = 0; t < steps; ++t) {
+        int64_t at = t * count + from;
+        const T* xt = x + at;
+        T* st = spikes + at;
+        if (potentials) {
+          T* ut = potentials + at;
+          for (int64_t j = 0; j < n; ++j) {
+            float u = charged<CHARGE>(v[j], load(xt[j]), rate, tau);
+            bool f = u >= threshold;
+            store(ut[j], u);
+            store(st[j], f ? 1.f : 0.f);
+            fired[j] = f;
+            v[j] = after_reset<SOFT>(u, f, threshold);
+          }
+        } else {
+          for (int64_t j = 0; j < n; ++j) {
+            float u = charged<CHARGE>(v[j], load(xt[j]), rate, tau);
+            bool f = u >= threshold;
+            store(st[j], f ? 1.f : 0.f);
+            fired[j] = f;
+            v[j] = after_reset<SOFT>(u, f, threshold);
+          }
+        }
+        if (bits) pack(fired, bits + t * row + from / 8, n);
+      }
     }
-  }
+  });
 }
 
 // What a norm multiplies with and adds, for each neuron of a tile: one value a column of a matrix
@@ -166,6 +210,26 @@ void spread(const float* values, float* to, int64_t from, int64_t n, int64_t len
   }
 }
 
+// The potentials of a tile, computed again from what went into the norm before.
+template <typename T>
+void charge_again(const T* source, const float* factor, const float* addend, const uint8_t* fired,
+                  float* u, int64_t steps, int64_t count, int64_t n, const Neuron& k) {
+  with_dynamics(k, [&](auto charge, auto soft) {
+    constexpr int CHARGE = decltype(charge)::value, SOFT = decltype(soft)::value;
+    float threshold = k.threshold, tau = k.tau, rate = 1.f / k.tau;
+    float v[TILE] = {};
+    for (int64_t t = 0; t < steps; ++t) {
+      const T* xt = source + t * count;
+      const uint8_t* ft = fired + t * TILE;
+      float* ut = u + t * TILE;
+      for (int64_t j = 0; j < n; ++j) {
+        ut[j] = charged<CHARGE>(v[j], load(xt[j]) * factor[j] + addend[j], rate, tau);
+        v[j] = after_reset<SOFT>(ut[j], ft[j], threshold);
+      }
+    }
+  });
+}
+
 // `kept` holds the potentials; with `scale` it holds what went into a norm, out of which the
 // input came, and the potentials are computed again.
 template <typename T>
@@ -173,52 +237,57 @@ void run_backward(const T* kept, const float* scale, const float* shift, int64_t
                   bool columns, const uint8_t* bits, const T* grad, T* out, int64_t steps,
                   int64_t count, const Neuron& k, int threads) {
   int64_t tiles = (count + TILE - 1) / TILE, row = (count + 7) / 8;
+  with_slope(k, [&](auto surrogate) {
+    constexpr int SURROGATE = decltype(surrogate)::value;
+    float threshold = k.threshold, alpha = k.alpha, leak = 1.f - 1.f / k.tau;
+    float into = k.decay_input ? 1.f / k.tau : 1.f;
+    bool soft = k.soft, detach = k.detach_reset;
 #pragma omp parallel num_threads(threads)
-  {
-    std::vector<float> held(2 * steps * TILE);
-    float *u = held.data(), *fired = u + steps * TILE;
+    {
+      std::vector<float> u(steps * TILE);
+      std::vector<uint8_t> fired(steps * TILE);
+      float factor[TILE], addend[TILE], g[TILE];
 #pragma omp for schedule(static)
-    for (int64_t tile = 0; tile < tiles; ++tile) {
-      float v[TILE] = {}, factor[TILE], addend[TILE], slopes[TILE], g[TILE] = {};
-      int64_t from = tile * TILE, n = count - from < TILE ? count - from : TILE;
-      if (scale) {
-        spread(scale, factor, from, n, length, columns);
-        spread(shift, addend, from, n, length, columns);
-      }
-      for (int64_t t = 0; t < steps; ++t) {
-        float *ut = u + t * TILE, *ft = fired + t * TILE;
-        const T* source = kept + t * count + from;
-        unpack(bits + t * row + from / 8, ft, n);
-        if (!scale) {
-          for (int64_t j = 0; j < n; ++j) ut[j] = load(source[j]);
-          continue;
+      for (int64_t tile = 0; tile < tiles; ++tile) {
+        int64_t from = tile * TILE, n = count - from < TILE ? count - from : TILE;
+        for (int64_t t = 0; t < steps; ++t)
+          unpack(bits + t * row + from / 8, fired.data() + t * TILE, n);
+        if (scale) {
+          spread(scale, factor, from, n, length, columns);
+          spread(shift, addend, from, n, length, columns);
+          charge_again(kept + from, factor, addend, fired.data(), u.data(), steps, count, n, k);
+        } else {
+          for (int64_t t = 0; t < steps; ++t)
+            for (int64_t j = 0; j < n; ++j) u[t * TILE + j] = load(kept[t * count + from + j]);
         }
-        for (int64_t j = 0; j < n; ++j) slopes[j] = load(source[j]) * factor[j] + addend[j];
-        charge(v, slopes, n, k);
-        std::memcpy(ut, v, n * sizeof(float));
-        reset(v, ft, n, k);
-      }
-      float threshold = k.threshold, rate = 1.f / k.tau, leak = 1.f - rate;
-      float into = k.decay_input ? rate : 1.f;
-      for (int64_t t = steps - 1; t >= 0; --t) {
-        const float *ut = u + t * TILE, *ft = fired + t * TILE;
-        int64_t at = t * count + from;
-        slope(ut, slopes, n, k);
-        if (k.detach_reset)
-          for (int64_t j = 0; j < n; ++j) slopes[j] *= load(grad[at + j]);
-        else if (k.soft)
-          for (int64_t j = 0; j < n; ++j) slopes[j] *= load(grad[at + j]) - g[j] * threshold;
-        else
-          for (int64_t j = 0; j < n; ++j) slopes[j] *= load(grad[at + j]) - g[j] * ut[j];
-        if (k.soft)
-          for (int64_t j = 0; j < n; ++j) slopes[j] += g[j];
-        else
-          for (int64_t j = 0; j < n; ++j) slopes[j] += ft[j] != 0.f ? 0.f : g[j];
-        for (int64_t j = 0; j < n; ++j) store(out[at + j], slopes[j] * into);
-        for (int64_t j = 0; j < n; ++j) g[j] = slopes[j] * leak;
+        for (int64_t j = 0; j < TILE; ++j) g[j] = 0.f;
+        for (int64_t t = steps - 1; t >= 0; --t) {
+          const float* ut = u.data() + t * TILE;
+          const uint8_t* ft = fired.data() + t * TILE;
+          const T* gt = grad + t * count + from;
+          T* ot = out + t * count + from;
+          auto run = [&](auto is_soft, auto is_detached) {
+            for (int64_t j = 0; j < n; ++j) {
+              float above = ut[j] - threshold, of_spike = load(gt[j]);
+              if (!is_detached.value) of_spike -= g[j] * (is_soft.value ? threshold : ut[j]);
+              float past = is_soft.value ? g[j] : (ft[j] ? 0.f : g[j]);
+              float d = slope<SURROGATE>(above, alpha) * of_spike + past;
+              store(ot[j], d * into);
+              g[j] = d * leak;
+            }
+          };
+          if (soft && detach)
+            run(Constant<1>{}, Constant<1>{});
+          else if (soft)
+            run(Constant<1>{}, Constant<0>{});
+          else if (detach)
+            run(Constant<0>{}, Constant<1>{});
+          else
+            run(Constant<0>{}, Constant<0>{});
+        }
       }
     }
-  }
+  });
 }
 
 template <typename T>
@@ -228,7 +297,9 @@ void run_unpack(const uint8_t* bits, T* spikes, int64_t steps, int64_t count, in
   for (int64_t i = 0; i < steps * tiles; ++i) {
     int64_t t = i / tiles, from = i % tiles * TILE;
     int64_t n = count - from < TILE ? count - from : TILE;
-    unpack(bits + t * row + from / 8, spikes + t * count + from, n);
+    uint8_t fired[TILE];
+    unpack(bits + t * row + from / 8, fired, n);
+    for (int64_t j = 0; j < n; ++j) store(spikes[t * count + from + j], float(fired[j]));
   }
 }
 

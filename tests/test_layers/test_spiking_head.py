@@ -25,7 +25,7 @@ T, B, SIZE = 2, 2, 64
 def atss():
     """The model of docs/own_head.md in mmdet's own config of ATSS."""
     mmdet = pytest.importorskip('mmdet', reason='ATSS is a model of mmdet')
-    (code,) = re.findall(r'```python\n(.*?)```', PAGE, re.DOTALL)
+    code, _ = re.findall(r'```python\n(.*?)```', PAGE, re.DOTALL)
     exec(code, {'__name__': 'own_head'})
     stock = Path(mmdet.__file__).parent / '.mim/configs/atss/atss_r50_fpn_1x_coco.py'
     model = Config.fromfile(stock).model
