@@ -34,8 +34,15 @@ ELSEWHERE = {
     'python3 tools/setup_env.py': 'downloads and compiles: test_setup_env.py, and every run of CI',
     'bash tools/demo.sh': 'takes minutes: test_tools/test_demo.py runs run_demo with a tiny model',
     'bash tools/run_tests.sh': 'is what runs this test',
+    'pip wheel': 'test_packaging.py builds the wheel',
     'pip install': 'changes the environment: test_packaging.py builds the wheel and looks inside',
     'mmspike': 'the tools under one name: test_console.py',
+    'coverage': 'takes longer than all tests, which it runs',
+    'mim': 'changes the environment: tools/dev/try_mim.sh runs these',
+    'bash tools/dev/try_mim.sh': 'installs openmim: run by hand, docs/install.md has its outcome',
+    'python3 tools/dev/compat.py': 'makes environments for hours: the README has what came out',
+    'python3 tools/dev/docker_steps.py': 'sets up for minutes: test_docker.py',
+    'docker': 'needs an engine: test_docker.py runs the steps of the image',
 }
 PARSERS = {
     'train': cli._train_parser,

@@ -1,6 +1,7 @@
 """The dynamics in C++ on a CPU: ``lif.cpp``, compiled once for this machine and kept in the cache.
 
-Compiling takes a few seconds. Where there is no compiler the plain loop runs, and the log says it once.
+Compiling takes a few seconds. Where there is no compiler the plain loop runs, and the log says it
+once.
 """
 
 import ctypes
