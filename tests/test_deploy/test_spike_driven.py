@@ -4,70 +4,27 @@ from pathlib import Path
 
 import pytest
 import torch
-from mmengine.config import Config, ConfigDict
+from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
+from narrow_models import narrow
 from torch import nn
 
 from mmspike.analysis.spike_driven import OperandRecorder, enliven
 from mmspike.analysis.values import kind_of
 from mmspike.apis.spike_driven import check_spike_driven, is_integer_driven, judge, look
 from mmspike.errors import UserError
-from mmspike.models.backbones import MetaSpikeFormer
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 SPIKING = sorted(path.stem for path in CONFIGS.glob('*metaspike*.py'))
 TINY = CONFIGS / 'semantic_fpn_metaspike-tiny_t1_shapes.py'
-DIMS = (8, 8, 16, 16, 16)
 PROVEN = {}  # Models that were looked at, and by which config.
-
-
-def narrow(node, widths):
-    """Map the widths of a model to a few channels; channels of stages to those of `DIMS`."""
-    if isinstance(node, dict):
-        return {
-            k: [widths.get(c, c) for c in v]
-            if k == 'in_channels' and isinstance(v, (list, tuple))
-            else _fewer(v, widths)
-            if k.endswith('channels') and isinstance(v, int) and v > 3
-            else 2
-            if k == 'num_groups'
-            else narrow(v, widths)
-            for k, v in node.items()
-        }
-    if isinstance(node, (list, tuple)):
-        return type(node)(narrow(v, widths) for v in node)
-    return node
-
-
-def _fewer(channels, widths):
-    return widths.get(channels, min(channels, 16))
 
 
 def small(name):
     """The config with a narrow backbone, neck and heads, and the model that it builds."""
     config = Config.fromfile(CONFIGS / f'{name}.py')
     pytest.importorskip(config.default_scope, reason='the library of this config')
-    with DefaultScope.overwrite_default_scope(config.default_scope):
-        own = MODELS.build(dict(config.model.backbone, init_cfg=None))
-    depths = (1,) * 5
-    widths = {}
-    arch = dict(dims=DIMS, depths=depths, heads=2)
-    slim = MetaSpikeFormer(arch, variant=config.model.backbone.get('variant'))
-    for i, channels in zip(own.out_indices, own.out_channels, strict=True):
-        widths[channels] = slim.out_channels[i]
-    model = narrow(config.model.to_dict(), widths)
-    for part, width in (('neck', 16), ('decode_head', 16), ('bbox_head', 16)):
-        if 'in_channels' in (model.get(part) or {}) and part != 'neck':
-            given = model[part]['in_channels']
-            if model.get('neck') and isinstance(given, (list, tuple)):
-                model[part]['in_channels'] = [width] * len(given)
-    model['backbone']['arch'] = arch
-    for test_cfg in (model.get('test_cfg') or {}, (model.get('test_cfg') or {}).get('rcnn') or {}):
-        if 'score_thr' in test_cfg:
-            test_cfg.update(score_thr=0.0, max_per_img=5)
-    if 'rpn' in (model.get('test_cfg') or {}):
-        model['test_cfg']['rpn'].update(nms_pre=50, max_per_img=10)
-    config.model = ConfigDict(model)
+    config.model = narrow(config)
     torch.manual_seed(0)
     with DefaultScope.overwrite_default_scope(config.default_scope):
         return config, enliven(MODELS.build(config.model).eval())

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from mmengine.config import Config, ConfigDict
+from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.structures import InstanceData, PixelData
+from narrow_models import narrow
 from spikes import may_see_real_values, see_real_values
 
 from mmspike.analysis.spike_driven import enliven
@@ -28,29 +29,13 @@ SEGMENTATION = [
 ]
 T, B = 2, 2
 SIZE = (64, 96)
-DIMS = {32: 8, 64: 8, 128: 16, 256: 16, 360: 16, 1024: 32}
-
-
-def narrow(node, key=''):
-    """Map the widths of the 15M and of the stock heads to a few channels."""
-    if isinstance(node, dict):
-        return {k: narrow(v, k) for k, v in node.items()}
-    if isinstance(node, (list, tuple)):
-        return type(node)(narrow(v, key) for v in node)
-    return DIMS.get(node, node) if 'channels' in key and isinstance(node, int) else node
 
 
 def build(name, time_steps=T, **options):
     config = Config.fromfile(CONFIGS / f'{name}.py')
     pytest.importorskip(config.default_scope, reason='the library of this config')
     config.merge_from_dict({'model.backbone.time_steps': time_steps, **options})
-    if name in DETECTION:  # An untrained model is sure of nothing.
-        parts = config.model.test_cfg
-        (parts.rcnn if 'rcnn' in parts else parts).score_thr = 0.0
-    model = ConfigDict(narrow(config.model.to_dict()))
-    if 'num_groups' in model.get('bbox_head', {}).get('norm_cfg', {}):
-        model.bbox_head.norm_cfg.num_groups = 4
-    model['backbone']['arch'] = dict(dims=(8, 8, 16, 16, 16), depths=(1,) * 5, heads=2)
+    model = narrow(config)
     torch.manual_seed(0)
     with DefaultScope.overwrite_default_scope(config.default_scope):
         model = MODELS.build(model)
