@@ -10,6 +10,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.structures import InstanceData, PixelData
+from threads import one_thread
 
 from mmspike.analysis.spike_driven import enliven
 from mmspike.errors import UserError
@@ -61,12 +62,9 @@ FILES = dict(
 
 
 @pytest.fixture(scope='module', autouse=True)
-def one_thread():
-    """Models this small lose time to threads that wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+def _one_thread():
+    with one_thread():
+        yield
 
 
 @functools.cache

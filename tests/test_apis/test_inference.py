@@ -11,6 +11,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
+from threads import one_thread
 
 from mmspike.analysis.spike_driven import enliven
 from mmspike.apis import Inferencer
@@ -70,11 +71,9 @@ CONFIGS = dict(mmseg=SEGMENTATION, mmpretrain=CLASSIFICATION, mmdet=DETECTION)
 
 
 @pytest.fixture(scope='module', autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+def _one_thread():
+    with one_thread():
+        yield
 
 
 def scene():

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
+from threads import one_thread
 
 from mmspike.datasets import generate_shapes
 from mmspike.engine import cli
@@ -16,12 +16,9 @@ CONFIG = Path(__file__).with_name('tiny_mask_rcnn.py')
 
 
 @pytest.fixture(scope='session', autouse=True)
-def one_thread():
-    """Models this small lose time to threads that wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+def _one_thread():
+    with one_thread():
+        yield
 
 
 @pytest.fixture(scope='session')
