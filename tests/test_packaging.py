@@ -1,9 +1,9 @@
 """What pip and openmim get: a wheel and an sdist with configs, tools and model index."""
 
 import re
+import shutil
 import subprocess
 import sys
-import tarfile
 import zipfile
 from importlib.util import find_spec
 from pathlib import Path
@@ -56,8 +56,7 @@ def sdist(source):
 def wheel(sdist, tmp_path_factory):
     """Built from the sdist, so that this holds all that a wheel needs."""
     folder = tmp_path_factory.mktemp('sdist')
-    with tarfile.open(sdist) as archive:
-        archive.extractall(folder, filter='data')
+    shutil.unpack_archive(sdist, folder)
     return build(next(folder.iterdir()), '-q', 'bdist_wheel')
 
 
