@@ -78,6 +78,7 @@ OF_MMPRETRAIN = (
     'DistilledSpikeClassifier',
 )
 OF_MMSEG = ('SpikeFPNHead', 'SpikeUPerHead', 'SpikeFCNHead', 'SpikeEncoderDecoder')
+OF_MMSEG += ('CrossEntropyLoss',)
 OF_NONE = ('LIF', 'SpikeConv2d', 'SpikeConvTranspose2d', 'SpikeLinear', 'MetaSpikeFormer')
 OF_NONE += ('SpikeReadoutConv2d', 'SpikeReadoutLinear')
 MODEL_ARGUMENTS = {
@@ -107,6 +108,7 @@ MODEL_ARGUMENTS = {
     'SpikeRetinaHead': RETINA,
     'SpikeFCOSHead': FCOS,
     'SpikeFPNHead': dict(DECODE, feature_strides=[4, 8]),
+    'CrossEntropyLoss': {},
     'SpikeUPerHead': DECODE,
     'SpikeFCNHead': dict(DECODE, in_channels=8, in_index=0),
     'SpikeLinearClsHead': CLASSIFY,

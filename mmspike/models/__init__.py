@@ -19,7 +19,7 @@ __all__ = ['SpikingModel', 'backbones', 'layers']
 
 PARTS = {
     'mmdet': ('dense_heads', 'detectors', 'necks', 'roi_heads'),
-    'mmseg': ('decode_heads', 'segmentors'),
+    'mmseg': ('decode_heads', 'losses', 'segmentors'),
     'mmpretrain': ('classifiers', 'heads'),
 }
 

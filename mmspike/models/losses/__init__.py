@@ -1,0 +1,5 @@
+"""Losses, of mmseg."""
+
+from .cross_entropy_loss import CrossEntropyLoss
+
+__all__ = ['CrossEntropyLoss']
