@@ -14,6 +14,9 @@ from mmspike.neurons import LIF, compiled, default_neuron, native, set_time_step
 from mmspike.neurons.normed import came_out_of_norm
 
 T, B = 4, 2
+needs_compiler = pytest.mark.skipif(
+    native.library() is None, reason='there is no C++ compiler for torch.compile either'
+)
 OPTIONS = list(itertools.product([0.0, None], [True, False], [True, False]))
 
 
@@ -102,6 +105,7 @@ def test_where_the_norm_keeps_nothing_potentials_are_kept(case):
     assert came_out_of_norm(torch.nn.BatchNorm2d(3)(x), T) is not None
 
 
+@needs_compiler
 def test_compiled_behind_a_norm_in_either_order_of_memory():
     """The norm that is computed again rounds as it likes: a spike must not move for it."""
     plain, fast = both(v_threshold=0.5)
@@ -117,6 +121,7 @@ def test_compiled_behind_a_norm_in_either_order_of_memory():
     assert not compiled._broken
 
 
+@needs_compiler
 def test_compiled_in_single_precision_and_seldom():
     counters.clear()
     plain, fast = both(v_threshold=0.5)
