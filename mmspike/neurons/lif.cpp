@@ -168,27 +168,20 @@ void run_forward(const T* x, T* spikes, T* potentials, uint8_t* bits, int64_t st
       int64_t from = tile * TILE, n = count - from < TILE ? count - from : TILE;
       for (int64_t t = 0; t < steps; ++t) {
         int64_t at = t * count + from;
-        const T* xt = x + at;
-        T* st = spikes + at;
-        if (potentials) {
-          T* ut = potentials + at;
+        auto run = [&](auto keeps) {
           for (int64_t j = 0; j < n; ++j) {
-            float u = charged<CHARGE>(v[j], load(xt[j]), rate, tau);
+            float u = charged<CHARGE>(v[j], load(x[at + j]), rate, tau);
             bool f = u >= threshold;
-            store(ut[j], u);
-            store(st[j], f ? 1.f : 0.f);
+            if (keeps.value) store(potentials[at + j], u);
+            store(spikes[at + j], f ? 1.f : 0.f);
             fired[j] = f;
             v[j] = after_reset<SOFT>(u, f, threshold);
           }
-        } else {
-          for (int64_t j = 0; j < n; ++j) {
-            float u = charged<CHARGE>(v[j], load(xt[j]), rate, tau);
-            bool f = u >= threshold;
-            store(st[j], f ? 1.f : 0.f);
-            fired[j] = f;
-            v[j] = after_reset<SOFT>(u, f, threshold);
-          }
-        }
+        };
+        if (potentials)
+          run(Constant<1>{});
+        else
+          run(Constant<0>{});
         if (bits) pack(fired, bits + t * row + from / 8, n);
       }
     }
