@@ -212,7 +212,7 @@ def cut_short(tool, config, words, place):
         # torch.compile takes its time and has tests of its own; SpikingJelly may be absent.
         left_out = ('compiled', 'spikingjelly', '--memory', '--device', 'cuda')
         if 'cuda' in words:
-            left_out += ('--bf16',)  # mmcv's RoIAlign takes it on a GPU only.
+            left_out += ('--bf16',)  # mmcv's nms takes it on a GPU only.
         kept = [word for word in words if word not in left_out]
         return [*kept, '--size', '64', '64', '--batch', '2', '--repeats', '1', '--threads', '1']
     if tool == 'convert_checkpoint':

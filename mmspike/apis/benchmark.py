@@ -21,6 +21,7 @@ from torch import Tensor
 from mmspike.compat import make_torchvision_importable
 from mmspike.deploy import FORMS, reparameterize
 from mmspike.engine.config import load_config
+from mmspike.engine.evaluation import refuse_half_detector
 from mmspike.errors import UserError
 from mmspike.neurons import LIF, build_neuron, fold, set_time_steps, unfold
 
@@ -182,13 +183,16 @@ def prepare(
         form: A form of `mmspike.deploy.reparameterize`, for inference.
 
     Raises:
-        UserError: If a model is to be merged for training.
+        UserError: If a model is to be merged for training, or a detector to run in bfloat16 on a
+            CPU.
     """
     make_torchvision_importable()  # Here too: memory is measured in a process of its own.
     if what.startswith('neuron'):
         return _neuron(config.model.backbone, what == 'neuron', size, batch_size, device)
     scope = check_scope(config)
     height, width = size[0], size[-1]
+    if bf16:
+        refuse_half_detector('--bf16', scope, device)
     cast = torch.autocast(device.partition(':')[0], torch.bfloat16) if bf16 else nullcontext()
     config = deepcopy(config)
     if config.model.get('data_preprocessor', {}).get('size'):

@@ -1,5 +1,6 @@
 """Configs and their command-line options, in which a new ``data_root`` reaches every path."""
 
+import re
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,6 +25,9 @@ class OptionAction(DictAction):
         option_string: str | None = None,
     ) -> None:
         try:
+            # mmengine would take a dict for a text, or for several.
+            if any(re.search(r'[=\[(,]\s*(dict\(|{)', value) for value in values):
+                raise ValueError('a dict')
             super().__call__(parser, namespace, values, option_string)
         # Of dicts in a list, of brackets that do not match, and of no = in turn.
         except (RecursionError, AssertionError, ValueError) as error:

@@ -67,12 +67,26 @@ def use_mixed_precision(config: Config) -> None:
     Raises:
         UserError: If it is a detector's, on a CPU.
     """
-    if get_device() == 'cpu' and config.get('default_scope') == 'mmdet':
-        raise UserError(
-            "--amp was given for a detector on a CPU, but mmcv's operators (nms, RoIAlign) know "
-            'single precision alone there; leave --amp out or use a GPU.'
-        )
+    refuse_half_detector('--amp', config.get('default_scope'), get_device())
     config.test_cfg.fp16 = True
+
+
+def refuse_half_detector(option: str, scope: str | None, device: str) -> None:
+    """Refuse to run a detector in half precision on a CPU.
+
+    Args:
+        option: What asks for it, for the message.
+        scope: The library of the model.
+        device: Where it is to run.
+
+    Raises:
+        UserError: If it is so.
+    """
+    if device == 'cpu' and scope == 'mmdet':
+        raise UserError(
+            f"{option} was given for a detector on a CPU, but mmcv's operators (such as nms) "
+            f'know single precision alone there; leave {option} out or use a GPU.'
+        )
 
 
 def use_tta(config: Config) -> None:

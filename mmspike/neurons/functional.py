@@ -14,10 +14,17 @@ The second form is eq. 1-3 of Spike-driven Transformer V2 (Yao et al., ICLR 2024
 (:math:`H = \beta V`), here before the next charge, which is the same number.
 """
 
+import math
+
 import torch
 from torch import Tensor
 
 from .surrogate import spike
+
+
+def has_exact_reciprocal(tau: float) -> bool:
+    """Whether `tau` is a power of two: then a product with 1 / tau is the quotient, to the bit."""
+    return math.frexp(tau)[0] == 0.5
 
 
 def charge(x: Tensor, v: Tensor, tau: float, v_reset: float | None, decay_input: bool) -> Tensor:

@@ -7,7 +7,6 @@ once.
 import ctypes
 import hashlib
 import logging
-import math
 import os
 import platform
 import shutil
@@ -21,6 +20,7 @@ import torch
 from mmengine.logging import print_log
 from torch import Tensor
 
+from .functional import has_exact_reciprocal
 from .normed import Normed
 from .surrogate import SLOPES
 
@@ -65,7 +65,7 @@ def make_neuron(
         surrogate: The gradient's form, a key of `surrogate.SLOPES`.
         alpha: The surrogate's sharpness.
     """
-    exact = math.frexp(tau)[0] == 0.5  # The reciprocal of a power of two.
+    exact = has_exact_reciprocal(tau)
     form = list(SLOPES).index(surrogate)
     return Neuron(v_threshold, tau, alpha, soft, decay_input, exact, detach_reset, form)
 

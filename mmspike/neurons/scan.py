@@ -5,7 +5,6 @@ alone and derives the spikes and the slope from it. It exists as a loop, in C++ 
 compiled by torch for a GPU.
 """
 
-import math
 from typing import Any
 
 import torch
@@ -14,7 +13,7 @@ from torch.autograd.function import once_differentiable
 
 from . import native
 from .compiled import compiled, scan_backward, scan_backward_from_norm, scan_forward
-from .functional import charge
+from .functional import charge, has_exact_reciprocal
 from .normed import Normed
 from .surrogate import SLOPES
 
@@ -160,7 +159,7 @@ class CompiledScan(torch.autograd.Function):
         surrogate: str,
         alpha: float,
     ) -> tuple[Tensor, Tensor | None]:
-        exact = math.frexp(tau)[0] == 0.5
+        exact = has_exact_reciprocal(tau)
         ctx.alpha, ctx.options = alpha, (soft, decay_input, exact, detach_reset, surrogate)
         numbers = [torch.tensor(n, dtype=x.dtype, device=x.device) for n in (v_threshold, tau)]
         needed = ctx.needs_input_grad[0]

@@ -124,6 +124,10 @@ def test_bad_input(config, monkeypatch):
     for size in (['0'], ['32', '0'], ['32', '48', '64']):
         with pytest.raises(UserError, match=f'--size is {" ".join(size)}, but .* height and width'):
             benchmark([config, '--size', *size])
+    detector = CONFIGS / 'mask_rcnn_metaspike-tiny_t1_shapes.py'
+    pytest.importorskip('mmdet', reason='a detector')
+    with pytest.raises(UserError, match='--bf16 was given for a detector on a CPU'):
+        benchmark([str(detector), '--bf16', '--size', '64', '--device', 'cpu'])
     monkeypatch.setitem(__import__('sys').modules, 'spikingjelly.activation_based', None)
     with pytest.raises(UserError, match='needs the package spikingjelly, which is not installed'):
         SpikingJellyLIF(T)

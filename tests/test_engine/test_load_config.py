@@ -82,7 +82,16 @@ def test_a_root_that_no_dataset_uses_is_said_so(tmp_path):
 
 
 @pytest.mark.parametrize(
-    'option', ["hooks=[dict(type='A', n=1), dict(type='B')]", 'hooks=[(1, 2]', 'hooks']
+    'option',
+    [
+        "hooks=[dict(type='A', n=1), dict(type='B')]",
+        "hooks=[dict(type='A')]",
+        "hook=dict(type='A')",
+        "hook={'type': 'A'}",
+        "hooks=[a, dict(type='A')]",
+        'hooks=[(1, 2]',
+        'hooks',
+    ],
 )
 def test_options_that_cannot_be_read(option):
     with pytest.raises(UserError, match=r"--cfg-options '.*' cannot be read.*; set what stands in"):
@@ -90,8 +99,10 @@ def test_options_that_cannot_be_read(option):
 
 
 def test_options_that_can():
-    args = config_parser('').parse_args(['config.py', '--cfg-options', 'a=[(1,2),x]', 'b.0.c=0.5'])
-    assert args.cfg_options == {'a': [(1, 2), 'x'], 'b.0.c': 0.5}
+    args = config_parser('').parse_args(
+        ['config.py', '--cfg-options', 'a=[(1,2),x]', 'b.0.c=0.5', 'd=x{}']
+    )
+    assert args.cfg_options == {'a': [(1, 2), 'x'], 'b.0.c': 0.5, 'd': 'x{}'}
 
 
 @pytest.mark.parametrize('same', ['data/coco/', 'data/coco'])

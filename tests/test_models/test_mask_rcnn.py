@@ -199,6 +199,17 @@ def centre_of_influence(model, size, level):
     return float((weight * (torch.arange(size) + 0.5)).sum() / weight.sum())
 
 
+def test_features_in_bfloat16_are_sampled_as_what_they_say():
+    extractor = build(**{'model.backbone.time_steps': T}).roi_head.bbox_roi_extractor
+    sizes = (16, 8, 4, 2)
+    feats = [torch.randn(T * B, 96, s, s, dtype=torch.bfloat16) for s in sizes]
+    rois = torch.tensor([[0, 0, 0, 30, 30], [1, 8, 4, 60, 50]], dtype=torch.float32)
+    sampled = extractor(feats, rois)
+    assert sampled.dtype == torch.bfloat16
+    expected = extractor([feat.float() for feat in feats], rois)
+    assert torch.equal(sampled, expected.bfloat16())
+
+
 def test_a_t1_checkpoint_fits_t4():
     weights = tiny(1).state_dict()
     result = tiny(4).load_state_dict(weights, strict=False)

@@ -27,9 +27,23 @@ NARROW = [
     'model.backbone.arch.dims=[8,8,8,8,8]',
     'model.backbone.arch.depths=[1,1,1,1,1]',
     'model.neck.in_channels=[8,8,8,8]',
+    'model.neck.out_channels=8',
     'model.backbone.time_steps=2',
     'train_dataloader.batch_size=2',
+    'val_dataloader.num_workers=0',
+    'val_dataloader.persistent_workers=False',
 ]
+NARROW_PARTS = {
+    DETECTOR: [
+        *('model.rpn_head.in_channels=8', 'model.rpn_head.feat_channels=8'),
+        *(f'model.roi_head.{kind}_roi_extractor.out_channels=8' for kind in ('bbox', 'mask')),
+        *('model.roi_head.bbox_head.in_channels=8', 'model.roi_head.bbox_head.fc_out_channels=8'),
+        *('model.roi_head.mask_head.in_channels=8', 'model.roi_head.mask_head.conv_out_channels=8'),
+        *('model.train_cfg.rpn_proposal.max_per_img=20', 'model.train_cfg.rcnn.sampler.num=8'),
+        'model.test_cfg.rpn.max_per_img=20',
+    ],
+    SEGMENTOR: ['model.decode_head.in_channels=[8,8,8,8]', 'model.decode_head.channels=8'],
+}
 BY_EPOCH = ['train_cfg.max_epochs=2', 'train_cfg.val_interval=1', 'default_hooks.logger.interval=1']
 BY_ITERATION = [
     'train_cfg.max_iters=5',
@@ -40,10 +54,10 @@ BY_ITERATION = [
 WORKERS = ['train_dataloader.num_workers=2']
 ALONE = ['train_dataloader.num_workers=0', 'train_dataloader.persistent_workers=False']
 KINDS = {
-    'epochs, workers': (DETECTOR, [*NARROW, *BY_EPOCH, *WORKERS], 'epoch_2.pth'),
-    'epochs, no workers': (DETECTOR, [*NARROW, *BY_EPOCH, *ALONE], 'epoch_2.pth'),
-    'iterations, workers': (SEGMENTOR, [*NARROW, *BY_ITERATION, *WORKERS], 'iter_5.pth'),
-    'iterations, no workers': (SEGMENTOR, [*NARROW, *BY_ITERATION, *ALONE], 'iter_5.pth'),
+    'epochs, workers': (DETECTOR, [*BY_EPOCH, *WORKERS], 'epoch_2.pth'),
+    'epochs, no workers': (DETECTOR, [*BY_EPOCH, *ALONE], 'epoch_2.pth'),
+    'iterations, workers': (SEGMENTOR, [*BY_ITERATION, *WORKERS], 'iter_5.pth'),
+    'iterations, no workers': (SEGMENTOR, [*BY_ITERATION, *ALONE], 'iter_5.pth'),
 }
 
 
@@ -53,9 +67,14 @@ def libraries():
     pytest.importorskip('mmseg', reason='a segmentor is trained')
 
 
-def start(shapes, work_dir, kind, environment, *flags):
-    config, options, _ = KINDS[kind]
-    argv = arguments(shapes, work_dir, *options, config=config, flags=flags)
+def argv_of(kind, shapes, work_dir, *options, flags=()):
+    config, own, _ = KINDS[kind]
+    options = [*NARROW, *NARROW_PARTS[config], *own, *options]
+    return arguments(shapes, work_dir, *options, config=config, flags=flags)
+
+
+def start(shapes, work_dir, kind, environment):
+    argv = argv_of(kind, shapes, work_dir)
     return subprocess.Popen(
         [sys.executable, str(ROOT / 'tools' / 'train.py'), *argv],
         env={**environment, 'OMP_NUM_THREADS': '1'},
@@ -85,8 +104,7 @@ def whole(shapes, tmp_path_factory):
     def get(kind):
         if kind not in found:
             work_dir = tmp_path_factory.mktemp('whole')
-            config, options, _ = KINDS[kind]
-            cli.train(arguments(shapes, work_dir, *options, config=config))
+            cli.train(argv_of(kind, shapes, work_dir))
             found[kind] = weights(work_dir, kind)
         return found[kind]
 
@@ -110,20 +128,17 @@ def test_killed_and_resumed_it_ends_with_the_same_weights(
             break
     kill(process)
     assert not (tmp_path / KINDS[kind][2]).exists(), 'it was killed too late'
-    config, options, _ = KINDS[kind]
     # A process that has drawn other numbers before.
     random.seed(7), torch.manual_seed(7)
-    cli.train(arguments(shapes, tmp_path, *options, config=config, flags=['--resume']))
+    cli.train(argv_of(kind, shapes, tmp_path, flags=['--resume']))
     assert_equal(weights(tmp_path, kind), whole(kind))
 
 
 def test_the_same_seed_gives_the_same_run_and_another_one_another(shapes, whole, tmp_path):
     kind = 'epochs, no workers'
-    config, options, _ = KINDS[kind]
     for seed, same in ((0, True), (1, False)):
         work_dir = tmp_path / str(seed)
-        changed = [*options, f'randomness.seed={seed}']
-        cli.train(arguments(shapes, work_dir, *changed, config=config))
+        cli.train(argv_of(kind, shapes, work_dir, f'randomness.seed={seed}'))
         mine, other = weights(work_dir, kind), whole(kind)
         name = 'backbone.downsamplings.0.conv.weight'
         assert torch.equal(mine[name], other[name]) == same
@@ -177,7 +192,7 @@ class TestWriting:
         assert file.read_bytes() == b'old'
 
     def test_full_disk_ends_training_in_one_sentence(self, shapes, tmp_path, monkeypatch):
-        config, options, _ = KINDS['epochs, no workers']
+        kind = 'epochs, no workers'
         put = WholeFileBackend.put
 
         def full(self, obj, filepath):
@@ -186,8 +201,8 @@ class TestWriting:
             put(self, obj, filepath)
 
         monkeypatch.setattr(WholeFileBackend, 'put', full)
-        options = [*options, 'default_hooks.checkpoint.max_keep_ckpts=1']
-        sentence = refusal(cli.train, *arguments(shapes, tmp_path, *options, config=config))
+        keep_one = 'default_hooks.checkpoint.max_keep_ckpts=1'
+        sentence = refusal(cli.train, *argv_of(kind, shapes, tmp_path, keep_one))
         assert sentence == (
             f"Checkpoint '{tmp_path}/epoch_2.pth' could not be written (No space left on device); "
             'the older ones are as they were: make room, then go on with --resume.'
@@ -195,7 +210,7 @@ class TestWriting:
         assert latest_checkpoint(tmp_path) == str(tmp_path / 'epoch_1.pth')
         assert load_checkpoint_file(tmp_path / 'epoch_1.pth')['meta']['epoch'] == 1
         monkeypatch.undo()
-        cli.train(arguments(shapes, tmp_path, *options, config=config, flags=['--resume']))
+        cli.train(argv_of(kind, shapes, tmp_path, keep_one, flags=['--resume']))
         assert [f.name for f in tmp_path.glob('*.pth')] == ['epoch_2.pth'], 'of which one is kept'
 
 
@@ -237,7 +252,13 @@ class TestLatest:
 
 def test_when_one_process_dies_the_other_ends(shapes, tmp_path, environment):
     """Killed in the middle of training; without an end of the other this would hang for ever."""
-    options = [*NARROW, 'train_cfg.max_epochs=500', 'default_hooks.logger.interval=1', *ALONE]
+    options = [
+        *NARROW,
+        *NARROW_PARTS[DETECTOR],
+        'train_cfg.max_epochs=500',
+        'default_hooks.logger.interval=1',
+        *ALONE,
+    ]
     argv = arguments(shapes, tmp_path, *options, flags=['--launcher', 'pytorch'])
     process = subprocess.Popen(
         [

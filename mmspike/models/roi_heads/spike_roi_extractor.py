@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import torch
 from mmdet.models.roi_heads.roi_extractors import SingleRoIExtractor
 from torch import Tensor
 
@@ -12,6 +13,8 @@ from mmspike.registry import MODELS
 @MODELS.register_module()
 class SpikeRoIExtractor(SingleRoIExtractor):
     """mmdet's single-level RoI extractor, the same RoIs taken from the features of every step.
+
+    Features in bfloat16 are sampled in single precision, as mmcv's RoIAlign has no kernel for them.
 
     Shape:
         - feats: a tuple of ``[T*B, C, H_i, W_i]``
@@ -26,4 +29,7 @@ class SpikeRoIExtractor(SingleRoIExtractor):
     ) -> Tensor:
         time_steps, batch_size = unfold(feats[0], self.time_steps).shape[:2]
         rois = repeat_rois(rois, time_steps, batch_size)
-        return super().forward(feats, rois, roi_scale_factor)
+        dtype = feats[0].dtype
+        if dtype == torch.bfloat16:
+            feats = [feat.float() for feat in feats]
+        return super().forward(feats, rois, roi_scale_factor).to(dtype)
