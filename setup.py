@@ -91,7 +91,7 @@ setup(
         'onedl': ONEDL,
         'tests': TESTS,
         'all': TESTS,
-        'dev': [*TESTS, 'pre-commit>=4'],
+        'dev': [*TESTS, 'coverage>=7', 'pre-commit>=4'],
     },
     entry_points={'console_scripts': ['mmspike=mmspike.console:main']},
 )

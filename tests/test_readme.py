@@ -2,8 +2,6 @@
 
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import cv2
@@ -45,21 +43,6 @@ def test_named_files_and_links_exist(document):
         assert (ROOT / name).is_file(), name
     for link in re.findall(r'\]\((?!http)([^)#]+)', text):
         assert (ROOT / document).parent.joinpath(link).exists(), link
-
-
-def test_python_tools_take_the_options_that_the_readme_gives_them(tmp_path):
-    shown = {}
-    for block in BLOCKS:
-        for command in commands(block):
-            for tool in re.findall(r'tools/(\w+)\.py', command):
-                if tool not in shown:
-                    call = [sys.executable, str(ROOT / 'tools' / f'{tool}.py'), '--help']
-                    shown[tool] = subprocess.run(
-                        call, capture_output=True, text=True, check=True, cwd=tmp_path
-                    ).stdout
-                for option in re.findall(r' (--[\w-]+)', command):
-                    assert option in shown[tool], f'{tool}.py has no {option}'
-    assert {'train', 'test', 'convert_checkpoint'} <= set(shown)
 
 
 def test_the_config_for_own_data_loads_and_its_data_root_is_followed(tmp_path):

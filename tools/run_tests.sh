@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Set up mmspike, then run its tests; arguments go to pytest.
+# Set up mmspike, then run its tests, a file of them on each core; arguments go to pytest.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -10,4 +10,4 @@ done
 command -v "$python" >/dev/null || { echo 'error: mmspike needs Python 3.10 or newer.' >&2; exit 1; }
 
 "$python" tools/setup_env.py --tests
-exec .venv/bin/python -m pytest tests "$@"
+exec .venv/bin/python -m pytest tests --numprocesses auto --maxprocesses 4 --dist loadfile "$@"

@@ -3,6 +3,7 @@
 
     python3 tools/dev/compat.py                        # every setting, an hour on 2 cores
     python3 tools/dev/compat.py openmmlab no-mmdet     # some
+    python3 tools/dev/compat.py onedl --python python3.10 python3.13
 
 Each setting is a fresh clone of the last commit with an environment of its own, made by
 tools/setup_env.py. The result is a row of the table in README.md for each; logs stay in the folder.
@@ -10,6 +11,7 @@ tools/setup_env.py. The result is a row of the table in README.md for each; logs
 
 import argparse
 import datetime
+import itertools
 import os
 import re
 import shutil
@@ -20,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+PYTEST = ('-q', '-p', 'no:warnings', '-n', 'auto', '--maxprocesses', '4', '--dist', 'loadfile')
 OLD_NUMPY = ('numpy==1.26.4', 'opencv-python==4.11.0.86', 'opencv-python-headless==4.11.0.86')
 
 
@@ -72,30 +75,29 @@ def run(command: list, log: Path, folder: Path, env: dict[str, str] | None = Non
 def try_setting(name: str, folder: Path, python: str) -> str:
     """Set up, change what the setting changes, and run the tests.
 
+    Args:
+        name: Of the setting.
+        folder: Where to clone to, and beside which to write the log.
+        python: To make the environment with.
+
     Returns:
         The last line of pytest, or the step that failed.
     """
-    setting = SETTINGS[name]
-    checkout, log = folder / name, folder / f'{name}.log'
-    shutil.rmtree(checkout, ignore_errors=True)
+    setting, log = SETTINGS[name], folder.parent / f'{folder.name}.log'
+    shutil.rmtree(folder, ignore_errors=True)
     log.write_text('')
-    venv_python = checkout / '.venv' / 'bin' / 'python'
+    venv_python = folder / '.venv' / 'bin' / 'python'
     pip = [venv_python, '-m', 'pip', '--disable-pip-version-check']
     setup = [python, 'tools/setup_env.py', '--tests', '--family', setting.family]
-    steps = [(['git', 'clone', '-q', ROOT, checkout], folder), (setup, checkout)]
+    steps = [(['git', 'clone', '-q', ROOT, folder], folder.parent), (setup, folder)]
     if setting.without:
-        steps.append(([*pip, 'uninstall', '-y', *setting.without], checkout))
+        steps.append(([*pip, 'uninstall', '-y', *setting.without], folder))
     if setting.pins:
-        steps.append(([*pip, 'install', '--no-deps', *setting.pins], checkout))
+        steps.append(([*pip, 'install', '--no-deps', *setting.pins], folder))
     for command, where in steps:
         if run(command, log, where):
             return f'failed: {" ".join(map(str, command[:3]))}'
-    run(
-        [venv_python, '-m', 'pytest', 'tests', '-q', '-p', 'no:warnings'],
-        log,
-        checkout,
-        setting.env,
-    )
+    run([venv_python, '-m', 'pytest', 'tests', *PYTEST], log, folder, setting.env)
     return log.read_text().strip().splitlines()[-1]
 
 
@@ -103,22 +105,20 @@ def main() -> int:
     """Try the settings, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('settings', nargs='*', help=f'of {", ".join(SETTINGS)}; all by default')
-    parser.add_argument('--python', default=sys.executable, help='the Python to make them with')
+    parser.add_argument('--python', nargs='+', default=[sys.executable], help='to make them with')
     parser.add_argument('--folder', type=Path, default=ROOT / 'work_dirs' / 'compat')
     args = parser.parse_args()
     if unknown := [name for name in args.settings if name not in SETTINGS]:
         parser.error(f'there is no setting {unknown[0]!r}; choose from {", ".join(SETTINGS)}')
     args.folder.mkdir(parents=True, exist_ok=True)
     ok = True
-    print('| packages | Python | date | tests |\n| --- | --- | --- | --- |')
-    for name in args.settings or SETTINGS:
+    print('| packages | Python | date | tests |\n| -- | -- | -- | -- |')
+    for name, python in itertools.product(args.settings or SETTINGS, args.python):
         start = time.monotonic()
-        last = try_setting(name, args.folder.resolve(), args.python)
+        version = subprocess.check_output([python, '-V'], text=True).split()[1]
+        last = try_setting(name, args.folder.resolve() / f'{name}-{version}', python)
         counts = re.search(r'\d+ (?:passed|failed).*?(?= in )', last)
         ok = ok and counts is not None and 'failed' not in last and 'error' not in last
-        version = '.'.join(map(str, sys.version_info[:2]))
-        if args.python != sys.executable:
-            version = Path(args.python).name
         today = datetime.date.today()
         row = f'| {SETTINGS[name].title} | {version} | {today} | {counts[0] if counts else last} |'
         print(row, flush=True)
