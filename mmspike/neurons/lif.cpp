@@ -258,14 +258,14 @@ void run_backward(const T* kept, const float* scale, const float* shift, int64_t
           const float* ut = u.data() + t * TILE;
           const uint8_t* ft = fired.data() + t * TILE;
           const T* gt = grad + t * count + from;
-          T* ot = out + t * count + from;
+          T* grad_x = out + t * count + from;
           auto run = [&](auto is_soft, auto is_detached) {
             for (int64_t j = 0; j < n; ++j) {
               float above = ut[j] - threshold, of_spike = load(gt[j]);
               if (!is_detached.value) of_spike -= g[j] * (is_soft.value ? threshold : ut[j]);
               float past = is_soft.value ? g[j] : (ft[j] ? 0.f : g[j]);
               float d = slope<SURROGATE>(above, alpha) * of_spike + past;
-              store(ot[j], d * into);
+              store(grad_x[j], d * into);
               g[j] = d * leak;
             }
           };
