@@ -69,6 +69,10 @@ def wait_for(condition, seconds: float = 10):
 
 
 NO_MATCH = 'ERROR: No matching distribution found for torch==2.13.0+cpu\n'
+CONFLICT = (
+    'ERROR: Cannot install torch==2.13.0+cpu because these package versions have conflicting '
+    'dependencies.\n'
+)
 
 
 class TestWheelCache:
@@ -138,12 +142,13 @@ class TestTorch:
         assert len(asked) == 2
         assert all('+cpu' in args[1] for args in asked)
 
-    def test_cpu_index_is_tried_second(self, env_script, checkout, monkeypatch):
+    @pytest.mark.parametrize('absent', [NO_MATCH, CONFLICT])
+    def test_cpu_index_is_tried_second(self, env_script, checkout, monkeypatch, absent):
         monkeypatch.setattr(env_script.pytorch.platform, 'system', lambda: 'Linux')
         asked = answer_pip(
             checkout,
             monkeypatch,
-            lambda args: (0, '') if env_script.pytorch.CPU_INDEX in args else (1, NO_MATCH),
+            lambda args: (0, '') if env_script.pytorch.CPU_INDEX in args else (1, absent),
         )
         env_script.pytorch.install_torch(checkout, cuda=False)
         assert len(asked) == 2

@@ -10,6 +10,8 @@ from pathlib import Path
 from _setup.commands import NETWORK_ERRORS, Setup, SetupError, explain, pinned
 
 CPU_INDEX = 'https://download.pytorch.org/whl/cpu'
+# Where pip has constraints of its own it says conflict.
+ABSENT = re.compile(r'No matching distribution found for torch|Cannot install torch==')
 
 
 def active_torch(venv: Path) -> tuple[str, str]:
@@ -62,7 +64,7 @@ def install_torch(setup: Setup, cuda: bool) -> None:
         if code == 0:
             break
         offline = NETWORK_ERRORS.search(output) and CPU_INDEX not in request
-        if offline or 'No matching distribution found for torch' not in output:
+        if offline or not ABSENT.search(output):
             raise SetupError(explain(output, setup.log))
     else:
         raise SetupError(

@@ -72,13 +72,14 @@ def run(command: list, log: Path, folder: Path, env: dict[str, str] | None = Non
     return done.returncode
 
 
-def try_setting(name: str, folder: Path, python: str) -> str:
+def try_setting(name: str, folder: Path, python: str, keep_torch: bool) -> str:
     """Set up, change what the setting changes, and run the tests.
 
     Args:
         name: Of the setting.
         folder: Where to clone to, and beside which to write the log.
         python: To make the environment with.
+        keep_torch: Use the torch that this Python has.
 
     Returns:
         The last line of pytest, or the step that failed.
@@ -89,6 +90,8 @@ def try_setting(name: str, folder: Path, python: str) -> str:
     venv_python = folder / '.venv' / 'bin' / 'python'
     pip = [venv_python, '-m', 'pip', '--disable-pip-version-check']
     setup = [python, 'tools/setup_env.py', '--tests', '--family', setting.family]
+    if keep_torch:
+        setup.append('--keep-torch')
     steps = [(['git', 'clone', '-q', ROOT, folder], folder.parent), (setup, folder)]
     if setting.without:
         steps.append(([*pip, 'uninstall', '-y', *setting.without], folder))
@@ -106,6 +109,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('settings', nargs='*', help=f'of {", ".join(SETTINGS)}; all by default')
     parser.add_argument('--python', nargs='+', default=[sys.executable], help='to make them with')
+    parser.add_argument('--keep-torch', action='store_true', help='use the torch that --python has')
     parser.add_argument('--folder', type=Path, default=ROOT / 'work_dirs' / 'compat')
     args = parser.parse_args()
     if unknown := [name for name in args.settings if name not in SETTINGS]:
@@ -116,7 +120,8 @@ def main() -> int:
     for name, python in itertools.product(args.settings or SETTINGS, args.python):
         start = time.monotonic()
         version = subprocess.check_output([python, '-V'], text=True).split()[1]
-        last = try_setting(name, args.folder.resolve() / f'{name}-{version}', python)
+        folder = args.folder.resolve() / f'{name}-{version}'
+        last = try_setting(name, folder, python, args.keep_torch)
         counts = re.search(r'\d+ (?:passed|failed).*?(?= in )', last)
         ok = ok and counts is not None and 'failed' not in last and 'error' not in last
         today = datetime.date.today()
