@@ -75,6 +75,32 @@ CONFLICT = (
 )
 
 
+class TestMmcvKey:
+    @pytest.fixture
+    def key(self, env_script, checkout, monkeypatch):
+        (checkout.site / 'torch-2.13.0+cu130.dist-info').mkdir()
+        monkeypatch.setattr(env_script.mmcv, 'has_nvcc', lambda: True)
+        monkeypatch.delenv('TORCH_CUDA_ARCH_LIST', raising=False)
+
+        def ask(printed):
+            monkeypatch.setattr(checkout, 'run', lambda command, env=None: (0, printed))
+            return env_script.mmcv.mmcv_key(checkout)
+
+        return ask
+
+    def test_a_cuda_build_with_a_gpu_or_a_list_of_capabilities(self, key, monkeypatch):
+        assert key('a warning\nTrue True\n')[1]
+        monkeypatch.setenv('TORCH_CUDA_ARCH_LIST', '8.0')
+        assert key('True False\n')[1]
+
+    def test_a_cuda_build_without_either_is_said(self, env_script, key):
+        with pytest.raises(env_script.SetupError, match='no GPU is here .*TORCH_CUDA_ARCH_LIST'):
+            key('True False\n')
+
+    def test_a_cpu_build(self, key):
+        assert not key('False False\n')[1]
+
+
 class TestWheelCache:
     def test_key_tells_apart_what_the_binary_depends_on(self, env_script):
         first = ('cp311', '2.13.0+cpu', '2.3.6', 'gcc', 'cpu')

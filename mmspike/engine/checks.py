@@ -1,5 +1,6 @@
 """What can be wrong with the data is said before the first iteration."""
 
+import logging
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
+from mmengine.logging import print_log
 from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
@@ -15,6 +17,7 @@ from mmspike.datasets.event_transforms import follow_backbone
 from mmspike.datasets.transforms import LoadSegAnnotations
 from mmspike.errors import UserError
 
+from .annotations import check_annotations
 from .weights import unwrap
 
 LABELS = 'seg_map_path'
@@ -65,6 +68,10 @@ def _check_dataset_config(dataset: Mapping) -> None:
         if isinstance(folder, str) and folder:
             kind = 'Label folder' if key == LABELS else 'Image folder'
             _demand_folder(os.path.join(root, folder), kind)
+    path = os.path.join(root, ann_file)
+    if ann_file and str(dataset.get('type')).rpartition('.')[2] == 'CocoDataset':
+        if '://' not in path and not dataset.get('backend_args'):
+            check_annotations(dataset, path, os.path.join(root, folders.get('img') or ''))
 
 
 def _places(dataset: Mapping) -> tuple[str, str, Mapping]:
@@ -123,7 +130,10 @@ def _why_empty(config: ConfigDict) -> str:
             return f"Image folder '{images}' is empty; {WAY_OUT}."
         if ann_file:
             ann_file = os.path.join(root, ann_file)
-            reasons.append(f"Annotation file '{ann_file}' names no image to use; {WAY_OUT}.")
+            reasons.append(
+                f"Annotation file '{ann_file}' names no image to use: none, or none with an object "
+                f'that filter_cfg of the dataset leaves; complete it, or {WAY_OUT}.'
+            )
         else:
             suffix = f"'{dataset['img_suffix']}'" if 'img_suffix' in dataset else 'its default'
             reasons.append(
@@ -227,6 +237,13 @@ def check_classes(model: nn.Module, dataset: Dataset) -> None:
                     f'The model has num_classes={own}, but {type(inner).__name__} has '
                     f'{len(classes)} classes; set num_classes of model.{name}{others} to their '
                     'number.'
+                )
+            if own is not None and len(classes) < own:
+                print_log(
+                    f'The model has num_classes={own}, but {type(inner).__name__} has '
+                    f'{len(classes)} classes: the others will never be learnt or scored.',
+                    logger='current',
+                    level=logging.WARNING,
                 )
         for transform in _transforms(getattr(inner, 'pipeline', None)):
             if isinstance(transform, LoadSegAnnotations) and transform.num_classes is None:

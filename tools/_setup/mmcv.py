@@ -93,15 +93,21 @@ def python_tag(setup: Setup) -> str:
 def mmcv_key(setup: Setup) -> tuple[str, bool]:
     """The cache key of the mmcv wheel wanted here, and whether it has CUDA operators."""
     torch = setup.torch_version()
-    code = 'import torch; print(torch.version.cuda is not None)'
+    code = 'import torch; print(torch.version.cuda is not None, torch.cuda.is_available())'
     status, output = setup.run([str(setup.python), '-c', code])
     if status:
         raise SetupError(f'torch {torch} is installed but cannot be imported (log: {setup.log}).')
-    cuda = output.strip().endswith('True')
+    cuda, gpu = (word == 'True' for word in output.split()[-2:])
     if cuda and not has_nvcc():
         raise SetupError(
             f'torch {torch} is a CUDA build, but nvcc, which compiles mmcv for it, was not found: '
             'install the CUDA toolkit or set CUDA_HOME, or use a CPU build of torch.'
+        )
+    if cuda and not gpu and not os.environ.get('TORCH_CUDA_ARCH_LIST'):
+        raise SetupError(
+            f'torch {torch} is a CUDA build, but no GPU is here to compile mmcv for: set '
+            "TORCH_CUDA_ARCH_LIST to the compute capabilities of yours, such as '8.0 9.0', or use "
+            'a CPU build of torch.'
         )
     ops = 'cuda' if cuda else 'cpu'
     return wheel_key(python_tag(setup), torch, setup.mmcv, compiler_family(compiler()), ops), cuda
