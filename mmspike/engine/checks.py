@@ -10,6 +10,7 @@ from typing import Any
 from mmengine.config import Config, ConfigDict
 from mmengine.logging import print_log
 from mmengine.runner import Runner
+from PIL import Image
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
@@ -21,6 +22,8 @@ from .annotations import check_annotations
 from .weights import unwrap
 
 LABELS = 'seg_map_path'
+IGNORED = 255  # The id of pixels without a class, in every dataset of mmseg.
+LOOKED_AT = 16  # Label maps of which the ids are read.
 FOLDERS_OF_CLASSES = ('ImageNet', 'CustomDataset')  # Of mmpretrain; they download nothing.
 WAY_OUT = 'give the right folder with --cfg-options data_root=FOLDER'
 
@@ -105,7 +108,8 @@ def build_dataset(build: Callable[[], DataLoader], config: ConfigDict) -> Datase
         The dataset.
 
     Raises:
-        UserError: If the dataset is empty, or a file it names is absent or has no bytes.
+        UserError: If the dataset is empty, a file it names is absent or has no bytes, or its label
+            maps are black and white.
     """
     try:
         dataset = build().dataset
@@ -117,6 +121,8 @@ def build_dataset(build: Callable[[], DataLoader], config: ConfigDict) -> Datase
     if hasattr(dataset, '__len__') and len(dataset) == 0:
         raise UserError(_why_empty(config))
     check_images(dataset)
+    for inner in _inner_datasets(dataset):
+        _check_label_maps(inner)
     return dataset
 
 
@@ -209,6 +215,34 @@ def _check_folder(folder: str, images: Mapping[str, str], labels: bool) -> None:
                 f"'{Path(folder, name)}' is empty (0 bytes), but {expected} was expected; "
                 'copy or download it again.'
             )
+
+
+def _check_label_maps(dataset: Any) -> None:
+    """Refuse masks of 0 and 255: the second is ignored, and the rest always right."""
+    classes = getattr(dataset, 'metainfo', {}).get('classes') or ()
+    if len(classes) < 2 or not hasattr(dataset, 'get_data_info') or not len(dataset):
+        return
+    seen: set[int] = set()
+    for index in range(0, len(dataset), max(len(dataset) // LOOKED_AT, 1)):
+        info = dataset.get_data_info(index)
+        path = info.get(LABELS)
+        if info.get('reduce_zero_label') or info.get('label_map') or not path or '://' in path:
+            return
+        try:
+            with Image.open(path) as image:
+                if image.mode not in ('L', 'P'):
+                    return  # Refused when it is loaded.
+                seen |= {value for _, value in image.getcolors(256)}
+        except (OSError, ValueError, Image.DecompressionBombError):
+            return
+        if seen - {0, IGNORED}:
+            return
+    if IGNORED in seen:
+        raise UserError(
+            f'The label maps of the dataset hold only {" and ".join(map(str, sorted(seen)))} (in '
+            f"{min(LOOKED_AT, len(dataset))} looked at, such as '{path}'), but {IGNORED} means no "
+            f'class and the dataset has {len(classes)}: write class ids, 1 in the place of 255.'
+        )
 
 
 def check_classes(model: nn.Module, dataset: Dataset) -> None:

@@ -1,5 +1,6 @@
 """The options of tools/test.py, which mean the same in mmdet, mmseg and mmpretrain."""
 
+import os
 from argparse import Namespace
 from copy import deepcopy
 
@@ -51,7 +52,8 @@ def show_predictions(config: Config, args: Namespace) -> None:
     if scope == 'mmseg':
         hook.update(interval=1)  # OpenMMLab's own mmseg counts test images by it.
     if args.show_dir and scope == 'mmdet':
-        hook.update(test_out_dir=args.show_dir)
+        # A relative one mmdet would put below the work_dir and the time of the run.
+        hook.update(test_out_dir=os.path.abspath(args.show_dir))
     elif args.show_dir and scope == 'mmseg':
         visualizer.update(save_dir=args.show_dir)
     config.default_hooks = {**hooks, 'visualization': hook}

@@ -54,6 +54,28 @@ def test_label_id_outside_the_classes(own_shapes, tmp_path, trained_fcn, workers
     assert 'from 0 to 3 (ignored: 255)' in sentence
 
 
+@pytest.mark.parametrize('other, said', [(0, '0 and 255'), (255, '255')])
+def test_masks_in_black_and_white(own_shapes, tmp_path, other, said):
+    """With 255 ignored, a model that always says 0 would score 100."""
+    ids = np.full((64, 64), other, np.uint8)
+    ids[8:20, 8:20] = 255
+    for path in own_shapes.glob('masks/train/*.png'):
+        save(path, ids)
+    sentence = refused_training(own_shapes, tmp_path)
+    assert sentence.startswith(f'The label maps of the dataset hold only {said} (in 6 looked at')
+    assert sentence.endswith('the dataset has 4: write class ids, 1 in the place of 255.')
+    save(path, ids // 255)  # One map with another class is enough.
+    cli.train(arguments(own_shapes, tmp_path / 'good', config=FCN))
+
+
+def test_spare_classes_of_the_model_are_warned_of(shapes, tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(MMLogger, 'log', lambda self, level, text, *args: said.append(text))
+    option = 'model.decode_head.num_classes=6'
+    cli.train(arguments(shapes, tmp_path, option, config=FCN))
+    assert any('num_classes=6, but BaseSegDataset has 4 classes' in str(text) for text in said)
+
+
 def test_label_id_under_wrapped_datasets_and_test_time_augmentation(own_shapes, tmp_path):
     """The number of classes reaches a loader wherever it stands."""
     save(own_shapes / LABEL, np.full((64, 64), 4, np.uint8))

@@ -194,7 +194,9 @@ class TestPaths:
     """Names in annotations say what is read, and never where something is written."""
 
     @pytest.mark.parametrize('absolute', [True, False])
-    def test_pictures_of_a_test_stay_in_their_folder(self, own_shapes, tmp_path, trained, absolute):
+    def test_pictures_of_a_test_stay_in_their_folder(
+        self, own_shapes, tmp_path, trained, absolute, monkeypatch
+    ):
         path = own_shapes / 'annotations' / 'instances_val.json'
         told = json.loads(path.read_text())
         for image in told['images']:
@@ -205,9 +207,11 @@ class TestPaths:
         before = {p for p in own_shapes.rglob('*')}
         flags = ['--show-dir', 'pictures', '--out', str(tmp_path / 'work' / 'out.pkl')]
         argv = arguments(own_shapes, tmp_path / 'work', flags=flags)
+        (tmp_path / 'here').mkdir()
+        monkeypatch.chdir(tmp_path / 'here')
         cli.test([str(CONFIG), str(trained), *argv])
         assert {p for p in own_shapes.rglob('*')} == before
-        written = sorted(p.name for p in (tmp_path / 'work').rglob('pictures/*'))
+        written = sorted(p.name for p in (tmp_path / 'here').rglob('pictures/*'))
         assert written == sorted(Path(image['file_name']).name for image in told['images'])
 
     def test_another_file_than_an_image(self, own_shapes, tmp_path, trained):
