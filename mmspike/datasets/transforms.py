@@ -3,15 +3,20 @@
 import cv2
 import mmcv.transforms
 import numpy as np
+from PIL import Image
 from PIL.Image import DecompressionBombError
 
 from mmspike.errors import UserError
 from mmspike.registry import TRANSFORMS
 
+DARK = 16  # Of 255: all that the upper eight of 16 bits can show of 12.
+
 
 @TRANSFORMS.register_module()
 class LoadImageFromFile(mmcv.transforms.LoadImageFromFile):
     """Load an image like mmcv, but refuse a truncated one instead of training on its grey rest.
+
+    Of 16 bits mmcv keeps the upper eight; an image that has nothing there is refused too.
 
     The arguments are those of `mmcv.transforms.LoadImageFromFile`.
     """
@@ -23,7 +28,8 @@ class LoadImageFromFile(mmcv.transforms.LoadImageFromFile):
             results: As for the stock transform.
 
         Raises:
-            UserError: If the file is absent, empty, truncated or no image.
+            UserError: If the file is absent, empty, truncated, no image, or black in its upper
+                bits.
         """
         if self.ignore_empty:
             return super().transform(results)
@@ -32,12 +38,26 @@ class LoadImageFromFile(mmcv.transforms.LoadImageFromFile):
         if not self.backend_args and not self.file_client_args:
             check_file(path, 'Image')
         try:
-            return super().transform(results)
+            results = super().transform(results)
         except (AssertionError, OSError, ValueError, cv2.error, DecompressionBombError) as error:
             raise UserError(
                 f"'{path}' cannot be read as an image; replace the file or take it out of the "
                 'dataset.'
             ) from error
+        if results['img'].max(initial=0) < DARK and _has_16_bits(path):
+            raise UserError(
+                f"'{path}' has 16 bits a pixel and uses the lower of them, but mmcv keeps the "
+                'upper eight, which makes it black; write it with 8 bits, scaled to 0 to 255.'
+            )
+        return results
+
+
+def _has_16_bits(path: str) -> bool:
+    try:
+        with Image.open(path) as image:
+            return image.mode.startswith('I')
+    except (OSError, ValueError):  # Somewhere else than on a disk.
+        return False
 
 
 @TRANSFORMS.register_module()

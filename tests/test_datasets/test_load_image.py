@@ -2,6 +2,7 @@
 
 import io
 
+import cv2
 import mmcv.transforms
 import numpy as np
 import pytest
@@ -75,3 +76,16 @@ def test_bytes_behind_the_end_do_no_harm():
     """Phones append films to their pictures."""
     assert is_complete(FILES['jpeg'] + b'film \xff\xda\xff\xc0 more film')
     assert is_complete(FILES['png'] + bytes(100))
+
+
+def test_twelve_bits_in_sixteen_are_refused_and_sixteen_are_not(tmp_path):
+    rng = np.random.default_rng(0)
+    for bits in (12, 16):
+        pixels = rng.integers(0, 2**bits, (8, 8), np.uint16)
+        cv2.imwrite(str(tmp_path / f'{bits}.png'), pixels)
+    loaded = LoadImageFromFile()(dict(img_path=str(tmp_path / '16.png')))['img']
+    assert np.array_equal(loaded[..., 0], pixels >> 8)
+    with pytest.raises(UserError, match="12.png' has 16 bits a pixel and uses the lower of them"):
+        LoadImageFromFile()(dict(img_path=str(tmp_path / '12.png')))
+    cv2.imwrite(str(tmp_path / 'night.png'), np.zeros((8, 8), np.uint8))
+    assert LoadImageFromFile()(dict(img_path=str(tmp_path / 'night.png')))['img'].max() == 0
