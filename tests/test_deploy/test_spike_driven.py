@@ -181,8 +181,8 @@ def test_the_mask_head_of_the_tiny_detector_fires_whatever_its_first_weights():
         head.conv_logits.neuron.register_forward_hook(lambda *args: seen.append(args[-1]))
         head(torch.zeros(4, 96, 14, 14))  # Two RoIs at two time steps.
         assert not seen[0].any()
-        enliven(head)
         readout = head.conv_logits.bias.clone()
+        enliven(head)
         head(torch.zeros(4, 96, 14, 14))
     assert 0.05 < seen[1].mean() < 0.8
     assert torch.equal(head.conv_logits.bias, readout), 'what predicts stays'
