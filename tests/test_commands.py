@@ -22,6 +22,7 @@ from doc_commands import ROOT, all_commands, commands, write_shapes_as
 from mmengine.config import Config
 from mmengine.registry import DATASETS, MODELS, DefaultScope
 
+from mmspike.analysis.spike_driven import enliven
 from mmspike.apis import benchmark, energy
 from mmspike.datasets import generate_shapes
 from mmspike.datasets.moving_shapes import generate_moving_shapes
@@ -144,12 +145,12 @@ def _write_maps(data, shapes):
 
 
 def checkpoint_of(name, place):
-    """The file with a model's first weights, in the place of those of a trained one."""
+    """The file with weights that make neurons fire, in the place of those of a trained model."""
     file = place / 'work_dirs' / name / 'weights.pth'
     if not file.is_file():
         config = Config.fromfile(place / 'configs' / f'{name}.py')
         with DefaultScope.overwrite_default_scope(config.default_scope):
-            weights = MODELS.build(config.model).state_dict()
+            weights = enliven(MODELS.build(config.model)).state_dict()
         file.parent.mkdir(parents=True, exist_ok=True)
         torch.save({'state_dict': weights, 'meta': {}}, file)
     return str(file)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import inf
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +13,7 @@ from .analog import AnalogOperations
 from .firing import FiringRateRecorder
 from .operations import Layer, find_layers
 from .spike_pictures import find_backbone
-from .values import ANALOG, KINDS, SILENT, kind_of
+from .values import ANALOG, KINDS, SILENT, SPIKES, kind_of
 
 # Picojoule for one operation on 32-bit numbers in 45 nm (Horowitz, ISSCC 2014).
 E_MAC, E_AC = 4.6, 0.9
@@ -45,6 +46,11 @@ class LayerTally:
         if self.values == ANALOG or not self.macs.sum():
             return None
         return self.additions / self.macs.clamp(min=1)
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether its weights saw values, and zeros alone."""
+        return self.rates is not None and self.values == SILENT
 
 
 @dataclass
@@ -206,16 +212,32 @@ class EnergyMeter:
             e_ac: Picojoule for an addition.
 
         Raises:
-            UserError: If no image ran, or an energy is not positive.
+            UserError: If no image ran, or an energy is not above 0.
         """
         if not self.images:
             raise UserError('no image ran through the model, but energy is counted for at least 1.')
-        if min(e_mac, e_ac) <= 0:
-            raise UserError(f'e_mac={e_mac} and e_ac={e_ac} must be picojoule above 0.')
+        check_costs(e_mac, e_ac)
         tallies = list(self.tallies.values())  # In the order in which they ran.
         not_run = [layer.name for layer in self.layers if layer.name not in self.tallies]
         counts = dict(self._analog.counts)
         return Energy(tallies, counts, self.images, self.time_steps, not_run, e_mac, e_ac)
+
+
+def check_costs(e_mac: float, e_ac: float) -> None:
+    """Demand that what an operation costs can be counted with.
+
+    Args:
+        e_mac: Picojoule for a multiply-accumulate.
+        e_ac: Picojoule for an addition.
+
+    Raises:
+        UserError: If one of them is not above 0.
+    """
+    if not all(0 < cost < inf for cost in (e_mac, e_ac)):
+        raise UserError(
+            f'e_mac={e_mac} and e_ac={e_ac} must be picojoule above 0; give what an operation '
+            f'costs, such as {E_MAC} and {E_AC}.'
+        )
 
 
 def use_rates(energy: Energy, rates: Mapping[tuple[str, str, str], Sequence[float]]) -> None:
@@ -247,6 +269,10 @@ def use_rates(energy: Energy, rates: Mapping[tuple[str, str, str], Sequence[floa
                 f'{len(tally.macs)} time steps; give one for each, or an average alone.'
             )
         tally.additions = tally.macs * given
+        if not given.any():
+            tally.values = SILENT
+        elif tally.values == SILENT:
+            tally.values = SPIKES
 
 
 def _show(key: Sequence[str]) -> str:

@@ -15,7 +15,7 @@ from mmspike.errors import UserError
 
 from .energy import PARTS, Energy, LayerTally
 from .spike_pictures import new_figure, part_colors, save
-from .values import ANALOG
+from .values import ANALOG, SILENT
 
 NAMES = ('stage', 'block', 'operator')
 
@@ -28,10 +28,10 @@ def describe(energy: Energy, tally: LayerTally) -> dict:
         tally: One of its layers.
 
     Returns:
-        Its names; ``values`` (what its weights saw); ``rates`` at each time step and their
-        ``average``, None for analog values; ``flops`` of one image and time step, a
-        multiply-accumulate being one as in the paper; ``operation`` (AC or MAC) and how many
-        ``operations`` one image takes; and ``energy``, in mJ.
+        Its names; ``values`` (what its weights saw, ``'silent'`` if 0 alone); ``rates`` at each
+        time step and their ``average``, None for analog values; ``flops`` of one image and time
+        step, a multiply-accumulate being one as in the paper; ``operation`` (AC or MAC) and how
+        many ``operations`` one image takes; and ``energy``, in mJ.
     """
     stage, block, operator = tally.layer.key
     rates = tally.rates
@@ -60,7 +60,8 @@ def summarize(energy: Energy) -> dict:
     Returns:
         ``parts``: additions, multiply-accumulates and mJ of backbone, neck and head, and the mJ of
         their ANN twin; ``total``, with a still image encoded once; ``total_every_step``, encoded at
-        every time step as the paper counts; ``twin``; and ``ratio``, twin to total.
+        every time step as the paper counts; ``twin``; ``ratio``, twin to total; how many
+        ``silent_layers`` of the ``spiking_layers`` never fired; and a ``warning`` of it, or None.
     """
     parts = {}
     for part in PARTS:
@@ -69,6 +70,7 @@ def summarize(energy: Energy) -> dict:
             additions=additions, macs=macs, energy=energy.total(part), twin=energy.twin(part)
         )
     total, twin = energy.total(), energy.twin()
+    silent, spiking = _count_silent(energy)
     return dict(
         images=energy.images,
         time_steps=energy.time_steps,
@@ -79,13 +81,33 @@ def summarize(energy: Energy) -> dict:
         total_every_step=energy.total(every_step=True),
         twin=twin,
         ratio=twin / total if total else None,
+        spiking_layers=spiking,
+        silent_layers=silent,
+        warning=_warn(silent, spiking) if silent else None,
     )
+
+
+def _count_silent(energy: Energy) -> tuple[int, int]:
+    """Count the layers that never fired, and all that see spikes."""
+    spiking = [tally for tally in energy.tallies if tally.rates is not None]
+    return sum(tally.is_silent for tally in spiking), len(spiking)
+
+
+def _warn(silent: int, spiking: int) -> str:
+    """Say what the figures are worth."""
+    meaning = (
+        'these figures say nothing of a trained model'
+        if silent > spiking / 2
+        else 'they cost nothing here, and may be dead'
+    )
+    return f'{silent} of {spiking} spiking layers never fired: {meaning}'
 
 
 def sentences(energy: Energy) -> list[str]:
     """Say the totals in words, a line each."""
     found = summarize(energy)
-    lines = [
+    lines = [found['warning']] if found['warning'] else []
+    lines += [
         f'{part}: {of["energy"]:.3g} mJ ({of["additions"] / 1e6:.4g} M AC, '
         f'{of["macs"] / 1e6:.4g} M MAC); ANN twin {of["twin"]:.3g} mJ'
         for part, of in found['parts'].items()
@@ -100,10 +122,16 @@ def sentences(energy: Energy) -> list[str]:
     return lines
 
 
+def _is_silent(row: dict) -> bool:
+    return row['values'] == SILENT and row['average'] is not None
+
+
 def _cells(row: dict) -> list[str]:
     """Format one layer for a table."""
     rates = ['-'] if row['rates'] is None else [f'{rate:.4f}' for rate in row['rates']]
     average = '-' if row['average'] is None else f'{row["average"]:.4f}'
+    if _is_silent(row):
+        rates, average = [SILENT], SILENT
     return [
         *(row[name] for name in NAMES),
         ' '.join(rates),
@@ -267,8 +295,8 @@ def draw(rows: Sequence[dict]) -> Figure:
     for axes, values in ((left, rates), (right, costs)):
         top = max([*values, 1e-9]) * 1.2
         for place, (value, row) in enumerate(zip(values, rows, strict=True)):
-            text = 'analog' if axes is left and row['average'] is None else f'{value:.3g}'
-            axes.text(value + top / 100, place, text, va='center', fontsize=7)
+            text, color = (_mark(row), _color(row)) if axes is left else (f'{value:.3g}', 'black')
+            axes.text(value + top / 100, place, text, va='center', fontsize=7, color=color)
         axes.set(xlim=(0, top), ylim=(len(rows) - 0.4, -0.6))
         axes.spines[['top', 'right']].set_visible(False)
     labels = [
@@ -278,6 +306,8 @@ def draw(rows: Sequence[dict]) -> Figure:
         for row in rows
     ]
     left.set_yticks(places, labels, fontsize=7)
+    for label, row in zip(left.get_yticklabels(), rows, strict=True):
+        label.set_color(_color(row))
     left.set_xlabel('firing rate of what the weights see')
     right.set_xlabel('energy in mJ an image')
     figure.suptitle('What each layer sees and costs', fontsize=11)
@@ -286,3 +316,14 @@ def draw(rows: Sequence[dict]) -> Figure:
         handles=patches, fontsize=8, loc='upper left', bbox_to_anchor=(1, 1), frameon=False
     )
     return figure
+
+
+def _mark(row: dict) -> str:
+    """Say how often what a layer sees fires, or why that cannot be said."""
+    if row['average'] is None:
+        return ANALOG if row['values'] == ANALOG else 'no input'
+    return SILENT if _is_silent(row) else f'{row["average"]:.3g}'
+
+
+def _color(row: dict) -> str:
+    return 'crimson' if _is_silent(row) else 'black'

@@ -7,6 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mmspike.layers import (
+    SpikeConv2d,
+    SpikeConvTranspose2d,
+    SpikeLinear,
+    SpikeReadoutConv2d,
+    SpikeReadoutLinear,
+)
+
 from .operations import WEIGHT_LAYERS
 from .spike_pictures import find_backbone
 from .tracked import TrackedFunctions
@@ -19,6 +27,8 @@ LAYERS = {
     torch.nn.functional.conv_transpose2d: 'transposed convolution',
     torch.nn.functional.linear: 'linear',
 }
+SPIKING = (SpikeConv2d, SpikeConvTranspose2d, SpikeLinear)
+READOUTS = (SpikeReadoutConv2d, SpikeReadoutLinear)
 PRODUCTS = {
     torch.matmul,
     torch.mm,
@@ -137,9 +147,10 @@ def _is_tensor(x: object) -> bool:
 
 
 def enliven(module: nn.Module) -> nn.Module:
-    """Give every batch norm statistics, scales and shifts that make the neurons behind it fire.
+    """Make the neurons behind every batch norm and behind every layer without a norm fire.
 
-    An untrained network in evaluation mode is silent, and silence passes any check.
+    An untrained network in evaluation mode is silent, which proves nothing. Norms get statistics,
+    scales and shifts, and layers between two neurons that have a bias of their own get another.
 
     Args:
         module: A model, changed in place.
@@ -153,4 +164,9 @@ def enliven(module: nn.Module) -> nn.Module:
             with torch.no_grad():
                 m.weight.uniform_(1.0, 3.0, generator=generator)
                 m.bias.normal_(0.8, 0.8, generator=generator)
+    for m in module.modules():
+        if isinstance(m, SPIKING) and not isinstance(m, READOUTS):
+            if m.bias is not None and getattr(m, 'norm', None) is None:
+                with torch.no_grad():
+                    m.bias.normal_(0.8, 0.8, generator=generator)
     return module

@@ -8,7 +8,7 @@ from mmspike.engine.config import config_parser
 from mmspike.errors import UserError
 
 from .hosts import Host
-from .inference import Inferencer
+from .inference import Inferencer, check_score
 from .inputs import find_images, is_video
 from .spikes import show_spikes as draw_spikes
 
@@ -37,9 +37,10 @@ def infer(argv: Sequence[str] | None = None) -> dict:
         '--score-thr',
         type=float,
         default=0.3,
-        help='leave objects below this score out of pictures and JSON (default: 0.3)',
+        help='leave objects below this score out of pictures and JSON (0 to 1, default: 0.3)',
     )
     args = parser.parse_args(argv)
+    check_score(args.score_thr)
     if not is_video(args.input):
         find_images(args.input)  # Before a model is built for nothing.
     out_dir = args.out_dir or Path('work_dirs', Path(args.config).stem, 'inference')

@@ -12,7 +12,7 @@ from mmengine.runner import Runner
 from rich.progress import track
 from torch import nn
 
-from mmspike.analysis.energy import E_AC, E_MAC, Energy, EnergyMeter, use_rates
+from mmspike.analysis.energy import E_AC, E_MAC, Energy, EnergyMeter, check_costs, use_rates
 from mmspike.analysis.energy_report import read_rates, show, write_report
 from mmspike.compat import make_torchvision_importable
 from mmspike.engine.checkpoint import allow_mmengine_types
@@ -39,6 +39,7 @@ def energy(argv: Sequence[str] | None = None) -> Energy:
             usable, or the model does not spike.
     """
     args = _parser().parse_args(argv)
+    check_costs(args.e_mac, args.e_ac)
     make_torchvision_importable()
     rates = read_rates(args.rates) if args.rates else None
     if args.num_images < 1:

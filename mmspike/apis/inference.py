@@ -20,6 +20,22 @@ TASKS = dict(mmdet='detection', mmseg='segmentation', mmpretrain='classification
 NUM_BEST = 5
 
 
+def check_score(threshold: float) -> None:
+    """Demand that a threshold is one for scores.
+
+    Args:
+        threshold: The least score of an object.
+
+    Raises:
+        UserError: If it is not from 0 to 1.
+    """
+    if not 0 <= threshold <= 1:
+        raise UserError(
+            f'the score threshold is {threshold:g}, but scores go from 0 to 1; give a threshold in '
+            'between, such as 0.3 for 30 %.'
+        )
+
+
 class Inferencer:
     """Show what a model of mmdet, mmseg or mmpretrain finds.
 
@@ -82,8 +98,10 @@ class Inferencer:
             `return_vis` is set.
 
         Raises:
-            UserError: If there is no input, or the only one cannot be used.
+            UserError: If there is no input, the only one cannot be used, or the threshold is no
+                score.
         """
+        check_score(pred_score_thr)
         run = _Run(self, Path(out_dir) if out_dir else None, pred_score_thr, return_vis)
         if isinstance(inputs, (str, Path)) and is_video(inputs):
             run.video(Video(inputs), show_progress)

@@ -20,7 +20,7 @@ from mmspike.errors import UserError
 from .hosts import check_scope, use_device
 from .models import build_model, noise_batch
 
-NAMED = 3  # So many violations are named in the sentence; the table has all.
+NAMED = 3  # So many operations are named in a sentence; the table has all.
 
 
 def check_spike_driven(argv: Sequence[str] | None = None) -> list[Operand]:
@@ -34,7 +34,7 @@ def check_spike_driven(argv: Sequence[str] | None = None) -> list[Operand]:
 
     Raises:
         UserError: If the command, the config or the checkpoint is not usable, the model does not
-            spike, or an operation saw what it must not.
+            spike, or an operation saw what it must not, or zeros alone.
     """
     parser = config_parser('Show what every weight layer and matrix product of a model sees')
     parser.add_argument('checkpoint', nargs='?', help='checkpoint file; without it, made to fire')
@@ -50,7 +50,7 @@ def check_spike_driven(argv: Sequence[str] | None = None) -> list[Operand]:
         enliven(model)
     operands = look(model, config, scope, args.size)
     show(operands)
-    judge(operands, is_integer_driven(config))
+    judge(operands, is_integer_driven(config), averages_itself(config), bool(args.checkpoint))
     return operands
 
 
@@ -85,7 +85,7 @@ def look(model: Any, config: Config, scope: str, size: int) -> list[Operand]:
     if not_run:
         raise UserError(
             f'{len(not_run)} weight layers were never run, so nothing is known of them: '
-            f'{", ".join(not_run[:NAMED])}; try a larger --size or a trained checkpoint.'
+            f'{_named(not_run)}; try a larger --size or a trained checkpoint.'
         )
     return recorder.operands
 
@@ -95,29 +95,44 @@ def is_integer_driven(config: Config) -> bool:
     return (config.model.backbone.get('variant') or {}).get('shortcut') == 'sew'
 
 
-def judge(operands: Sequence[Operand], integers_allowed: bool) -> None:
+def averages_itself(config: Config) -> bool:
+    """Tell whether the backbone of a config averages over time, and heads see analog values."""
+    return config.model.backbone.get('time_reduction') == 'mean'
+
+
+def judge(
+    operands: Sequence[Operand],
+    integers_allowed: bool,
+    averaged: bool = False,
+    from_checkpoint: bool = False,
+) -> None:
     """Say what was found, in a line or two.
 
     Args:
         operands: What each operation saw.
         integers_allowed: Whether counts of spikes are as declared.
+        averaged: Whether what is behind the backbone lies behind the average over time.
+        from_checkpoint: Whether the weights are those of a checkpoint.
 
     Raises:
-        UserError: If an operation saw what it must not.
+        UserError: If an operation saw what it must not, or zeros alone.
     """
     forbidden = {ANALOG} if integers_allowed else {ANALOG, INTEGERS}
     violations = [operand for operand in operands if operand.verdict in forbidden]
     silent = [operand.name for operand in operands if operand.verdict == SILENT]
-    if silent:
-        print(
-            f'{len(silent)} operations saw zeros alone, which proves nothing: {", ".join(silent)}'
-        )
     if violations:
-        named = ', '.join(f'{o.name} ({o.operation}: {o.kind})' for o in violations[:NAMED])
-        more = f' and {len(violations) - NAMED} more' if len(violations) > NAMED else ''
+        if silent:
+            print(f'{len(silent)} operations saw zeros alone: {", ".join(silent)}')
+        _refuse(violations, len(operands), averaged)
+    if silent:
+        way_out = (
+            'leave the checkpoint away, then the norms are set so that the neurons fire'
+            if from_checkpoint
+            else 'try a larger --size or a trained checkpoint'
+        )
         raise UserError(
-            f'{len(violations)} of {len(operands)} operations see something else than spikes: '
-            f'{named}{more}; put a neuron before each, or average over time before them.'
+            f'it is not proven that the model is spike-driven, since {len(silent)} of '
+            f'{len(operands)} operations saw zeros alone: {_named(silent)}; {way_out}.'
         )
     if integers_allowed:
         print('integer-driven: with the SEW shortcut weights see counts of spikes, not spikes')
@@ -125,9 +140,35 @@ def judge(operands: Sequence[Operand], integers_allowed: bool) -> None:
         print(f'spike-driven: all {len(operands)} operations but the first see spikes')
 
 
+def _refuse(violations: Sequence[Operand], count: int, averaged: bool) -> None:
+    """Name the violations among `count` operations and the way out."""
+    behind = [o for o in violations if averaged and not o.name.startswith('backbone.')]
+    others = [o for o in violations if o not in behind]
+    if behind:
+        sentence = (
+            f'{len(behind)} of {count} operations lie behind the average over time '
+            "(time_reduction='mean' of the backbone), as those of stock heads do, and see analog "
+            f'values: {_named([o.name for o in behind])}; the heads of mmspike carry time to the '
+            'end instead (docs/own_head.md).'
+        )
+        if not others:
+            raise UserError(sentence)
+        print(sentence)
+    named = _named([f'{o.name} ({o.operation}: {o.kind})' for o in others])
+    raise UserError(
+        f'{len(others)} of {count} operations see something else than spikes: {named}; put a '
+        'neuron before each (docs/own_head.md).'
+    )
+
+
+def _named(names: Sequence[str]) -> str:
+    more = f' and {len(names) - NAMED} more' if len(names) > NAMED else ''
+    return ', '.join(names[:NAMED]) + more
+
+
 def show(operands: Sequence[Operand]) -> None:
     """Print a table of what each operation saw."""
-    table = Table('operation', 'in', 'saw', 'mean', title='What is multiplied')
+    table = Table('operation', 'in', 'saw', 'mean of what it sees', title='What is multiplied')
     for operand in operands:
         saw = 'the image' if operand.is_first else operand.kind
         table.add_row(operand.operation, operand.name, saw, f'{operand.rate:.4f}')

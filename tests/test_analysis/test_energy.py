@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mmspike.analysis import FiringRateRecorder
 from mmspike.analysis.energy import EnergyMeter, use_rates
+from mmspike.analysis.energy_report import draw
 from mmspike.analysis.spike_driven import enliven
 from mmspike.analysis.values import ANALOG, INTEGERS
 from mmspike.apis.energy import energy
@@ -312,6 +313,77 @@ def test_bad_tables(written, tmp_path, change, message):
         writer.writerows(rows)
     with pytest.raises(UserError, match=message):
         run(tmp_path, '--rates', str(table), '--size', '32', config=config)
+
+
+def test_silent_layers_are_marked_and_a_dead_network_is_not_praised(tmp_path, capsys):
+    pytest.importorskip('mmpretrain', reason='a config of mmpretrain')
+    config = tiny_config(tmp_path)
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        model = enliven(MODELS.build(load_config(config).model))
+
+    def told(name):
+        torch.save({'state_dict': model.state_dict()}, tmp_path / name)
+        run(tmp_path, str(tmp_path / name), '--size', '64', config=config)
+        table = json.loads((tmp_path / 'out' / 'energy.json').read_text())
+        rows = list(csv.DictReader((tmp_path / 'out' / 'energy.csv').read_text().splitlines()))
+        lines = (tmp_path / 'out' / 'energy.md').read_text().splitlines()
+        marked = sum('| silent |' in line for line in lines)
+        assert marked == sum(row['values'] == 'silent' for row in rows) == table['silent_layers']
+        printed = capsys.readouterr().out
+        assert printed.count(' silent │') == marked
+        assert (table['warning'] is None) == ('never fired' not in printed)
+        if table['warning']:
+            assert table['warning'] in printed and f'- {table["warning"]}' in lines
+        return table
+
+    lively = told('lively.pth')
+    count = len(lively['layers']) - 1  # The first sees the picture.
+    assert (lively['silent_layers'], lively['spiking_layers']) == (0, count)
+    torch.nn.init.constant_(model.backbone.stages[0][0].channel_mixer[0].norm.bias, -1e3)
+    one = told('one.pth')
+    assert one['silent_layers'] == 1
+    assert one['warning'] == (
+        f'1 of {count} spiking layers never fired: they cost nothing here, and may be dead'
+    )
+    for norm in (m for m in model.modules() if isinstance(m, torch.nn.BatchNorm2d)):
+        torch.nn.init.constant_(norm.bias, -1e3)
+    dead = told('dead.pth')
+    silent = dead['silent_layers']
+    assert count / 2 < silent < count  # Large negative shifts and weights below 0 make spikes too.
+    assert dead['warning'] == (
+        f'{silent} of {count} spiking layers never fired: these figures say nothing of a trained '
+        'model'
+    )
+
+
+def test_the_picture_marks_silent_layers():
+    row = dict(stage='Stage 1a', block='', operator='Conv', average=0.0, energy=0.0)
+    rows = [
+        dict(row, values='silent'),
+        dict(row, values='spikes', average=0.25),
+        dict(row, values='analog', average=None),
+        dict(row, values='silent', average=None),
+    ]
+    left, _ = draw(rows).axes
+    assert [text.get_text() for text in left.texts] == ['silent', '0.25', 'analog', 'no input']
+    assert [text.get_color() == 'crimson' for text in left.texts] == [True, False, False, False]
+    colors = [label.get_color() for label in left.get_yticklabels()]
+    assert colors == ['crimson', 'black', 'black', 'black']
+
+
+def test_given_rates_tell_what_is_silent():
+    found = measured(MetaSpikeFormer(TINY).eval(), torch.zeros(1, 3, 32, 32))
+    silent = [tally for tally in found.tallies if tally.is_silent]
+    assert len(silent) > 1, 'an untrained network'
+    keys = [t.layer.key for t in found.tallies if t.values != ANALOG]
+    use_rates(found, {key: [0.25 * (key != silent[0].layer.key)] for key in keys})
+    assert [tally for tally in found.tallies if tally.is_silent] == silent[:1]
+
+
+@pytest.mark.parametrize('options', [['--e-ac', '-1'], ['--e-mac', 'nan'], ['--e-ac', 'inf']])
+def test_costs_are_refused_before_anything_is_built(options):
+    with pytest.raises(UserError, match=f'{options[1]}.* must be picojoule above 0; give what'):
+        energy(['no_config.py', *options])
 
 
 def test_bad_input(tmp_path):

@@ -178,8 +178,24 @@ def test_detection_writes_boxes_and_masks_in_pixels(model, picture, tmp_path):
         assert instance['score'] >= 0.2
         assert instance['class'] == ('circle', 'rectangle', 'triangle')[instance['label']]
         assert coco_mask.decode(instance['mask']).shape == (48, 64)
-    none = run(model('mmdet'), picture, tmp_path / 'none', '--score-thr', '1.1')
+    none = run(model('mmdet'), picture, tmp_path / 'none', '--score-thr', '1')
     assert none['predictions'][0]['instances'] == []
+
+
+@pytest.mark.parametrize('threshold', ['30', '-0.1', 'nan'])
+def test_a_threshold_that_is_no_score_is_refused_before_anything_is_built(threshold):
+    sentence = refusal('no_config.py', 'no.pth', 'no.png', '--score-thr', threshold)
+    assert sentence == (
+        f'the score threshold is {threshold}, but scores go from 0 to 1; give a threshold in '
+        'between, such as 0.3 for 30 %.'
+    )
+
+
+def test_the_inferencer_refuses_a_threshold_that_is_no_score(model, picture, tmp_path):
+    inferencer = Inferencer(*model('mmpretrain'))
+    with pytest.raises(UserError, match='the score threshold is 30, but scores go from 0 to 1'):
+        inferencer(picture, tmp_path / 'out', pred_score_thr=30)
+    assert not (tmp_path / 'out').exists()
 
 
 def test_detector_without_masks(model, picture, tmp_path):

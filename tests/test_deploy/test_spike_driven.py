@@ -9,10 +9,11 @@ from mmengine.registry import MODELS, DefaultScope
 from narrow_models import narrow
 from torch import nn
 
-from mmspike.analysis.spike_driven import OperandRecorder, enliven
+from mmspike.analysis.spike_driven import Operand, OperandRecorder, enliven
 from mmspike.analysis.values import kind_of
 from mmspike.apis.spike_driven import check_spike_driven, is_integer_driven, judge, look
 from mmspike.errors import UserError
+from mmspike.neurons import set_time_steps
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 SPIKING = sorted(path.stem for path in CONFIGS.glob('*metaspike*.py'))
@@ -47,9 +48,7 @@ def test_every_shipped_config(name, capsys):
     assert declared in capsys.readouterr().out
     kinds = [operand.kind for operand in operands[1:]]
     assert ('integers' in kinds) == ('-sew_' in name)
-    # Only the mask head's last layer, behind one without a norm, may be silent.
-    silent = [operand.name for operand in operands if operand.kind == 'silent']
-    assert all(name.endswith('conv_logits') for name in silent)
+    assert 'silent' not in kinds, 'also behind a layer without a norm, as in the mask head'
 
 
 def test_a_planted_violation_is_named(capsys):
@@ -129,6 +128,101 @@ def test_the_command(capsys):
         check_spike_driven([str(CONFIGS / 'semantic_fpn_resnet18_camvid.py')])
     with pytest.raises(UserError, match='--size is 0'):
         check_spike_driven([str(TINY), '--size', '0'])
+
+
+def saw(*kinds):
+    """Operations of which the first sees the image and the others these kinds, by their names."""
+    first = Operand('backbone.stem', 'convolution', 'analog', 0.1, is_first=True)
+    others = [Operand(name, 'convolution', kind, 0.5) for name, kind in kinds]
+    return [first, *others]
+
+
+def test_silence_proves_nothing(capsys):
+    found = saw(*((f'backbone.{i}', 'silent') for i in range(5)), ('neck', 'spikes'))
+    for integers_allowed in (False, True):
+        with pytest.raises(UserError) as refused:
+            judge(found, integers_allowed, from_checkpoint=True)
+        assert refused.value.sentence == (
+            'it is not proven that the model is spike-driven, since 5 of 7 operations saw zeros '
+            'alone: backbone.0, backbone.1, backbone.2 and 2 more; leave the checkpoint away, then '
+            'the norms are set so that the neurons fire.'
+        )
+    with pytest.raises(UserError, match='1 of 2 .*: neck; try a larger --size or a trained'):
+        judge(saw(('neck', 'silent')), False)
+    assert not capsys.readouterr().out, 'no verdict besides'
+    with pytest.raises(UserError, match='1 of 3 operations see something else than spikes'):
+        judge(saw(('neck', 'silent'), ('head', 'analog')), False)
+    assert capsys.readouterr().out == '1 operations saw zeros alone: neck\n'
+
+
+def test_a_checkpoint_with_silent_layers_is_not_proven(tmp_path, capsys):
+    pytest.importorskip('mmseg', reason='a config of mmseg')
+    config = Config.fromfile(TINY)
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        model = enliven(MODELS.build(config.model))
+    torch.save({'state_dict': model.state_dict()}, tmp_path / 'lively.pth')
+    check_spike_driven([str(TINY), str(tmp_path / 'lively.pth'), '--size', '64'])
+    assert 'spike-driven: all' in capsys.readouterr().out
+    torch.nn.init.constant_(model.backbone.downsamplings[2].norm.bias, -1e3)
+    torch.save({'state_dict': model.state_dict()}, tmp_path / 'dead.pth')
+    with pytest.raises(UserError, match='operations saw zeros alone: .*; leave the checkpoint'):
+        check_spike_driven([str(TINY), str(tmp_path / 'dead.pth'), '--size', '64'])
+    assert 'spike-driven: all' not in capsys.readouterr().out
+
+
+def test_the_mask_head_of_the_tiny_detector_fires_whatever_its_first_weights():
+    config = Config.fromfile(CONFIGS / 'mask_rcnn_metaspike-tiny_t1_shapes.py')
+    pytest.importorskip('mmdet', reason='the library of this config')
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        head = set_time_steps(MODELS.build(config.model.roi_head.mask_head), 2)
+    torch.nn.init.zeros_(head.upsample.weight)
+    seen = []
+    with torch.no_grad():
+        head.conv_logits.neuron.register_forward_hook(lambda *args: seen.append(args[-1]))
+        head(torch.zeros(4, 96, 14, 14))  # Two RoIs at two time steps.
+        assert not seen[0].any()
+        readout = head.conv_logits.bias.clone()
+        enliven(head)
+        head(torch.zeros(4, 96, 14, 14))
+    assert 0.05 < seen[1].mean() < 0.8
+    assert torch.equal(head.conv_logits.bias, readout), 'what predicts stays'
+
+
+STOCK = """
+_base_ = ['{base}']
+model = dict(
+    backbone=dict(time_reduction='mean', time_steps=2),
+    neck=dict(
+        _delete_=True, type='FPN', in_channels=[32, 64, 128, 160], out_channels=16, num_outs=4
+    ),
+)
+"""
+
+
+def test_stock_heads_lie_behind_the_average(tmp_path, capsys):
+    pytest.importorskip('mmseg', reason='a config of mmseg')
+    (tmp_path / 'stock.py').write_text(STOCK.format(base=TINY))
+    with pytest.raises(UserError) as refused:
+        options = ['model.decode_head.in_channels=[16,16,16,16]']
+        check_spike_driven([str(tmp_path / 'stock.py'), '--size', '64', '--cfg-options', *options])
+    sentence = refused.value.sentence
+    assert ' operations lie behind the average over time (time_reduction=' in sentence
+    assert 'analog values: neck.lateral_convs.0.conv, neck.lateral_convs.1.conv' in sentence
+    assert 'put a neuron' not in sentence and 'mmspike carry time to the end' in sentence
+    assert 'mean of what it sees' in capsys.readouterr().out
+
+
+def test_the_average_excuses_nothing_before_it(capsys):
+    found = saw(('backbone.0', 'analog'), ('neck', 'analog'))
+    with pytest.raises(UserError) as refused:
+        judge(found, False, averaged=True)
+    assert refused.value.sentence == (
+        '1 of 3 operations see something else than spikes: backbone.0 (convolution: analog); put a '
+        'neuron before each (docs/own_head.md).'
+    )
+    assert capsys.readouterr().out.startswith('1 of 3 operations lie behind the average over time')
+    with pytest.raises(UserError, match='2 of 3 .*; put a neuron before each'):
+        judge(found, False)
 
 
 def test_layers_that_never_run_are_named():
