@@ -73,3 +73,7 @@ def _help() -> str:
             'one\nof those that mmspike ships, such as mask_rcnn_metaspike_coco.py.',
         ]
     )
+
+
+if __name__ == '__main__':
+    main()

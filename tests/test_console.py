@@ -43,6 +43,14 @@ def test_overview_and_version(monkeypatch, capsys):
     assert capsys.readouterr().out == f'mmspike {console.__version__}\n'
 
 
+@pytest.mark.parametrize('module', ['mmspike', 'mmspike.console'])
+def test_it_runs_as_a_module(module):
+    done = subprocess.run(
+        [sys.executable, '-m', module, '--version'], cwd=ROOT, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout) == (0, f'mmspike {console.__version__}\n'), done.stderr
+
+
 def test_an_unknown_command(monkeypatch):
     assert run(monkeypatch, 'trane') == (
         f"Error: there is no command 'trane'; name one of {', '.join(console.COMMANDS)}."
@@ -75,6 +83,24 @@ def test_a_config_is_found_by_its_name(tmp_path, monkeypatch):
     for wrong in ('nothing.py', '_base_/datasets/camvid.py', '../README.md', '.'):
         with pytest.raises(UserError, match='is not there'):
             find_config(wrong)
+
+
+def test_a_config_that_is_not_there_may_be_another(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(config, 'SHIPPED', ROOT / 'configs')
+    Path('own').mkdir()
+    Path('own/mine_and_yours.py').write_text('')
+    for wrong, sentence in {
+        'own/mine_and_your.py': '(did you mean own/mine_and_yours.py?); give the path of',
+        'own/mine_and_yours': "is not there, but 'own/mine_and_yours.py' is; add .py.",
+        'retinanet_metaspike_coco.py': '(did you mean retinanet_metaspike_t1_coco.py',
+        'retinanet_metaspike_t1_coco': "but 'retinanet_metaspike_t1_coco.py' is; add .py.",
+        'configs/retinanet_metaspike_t1_coco': 'mean retinanet_metaspike_t1_coco.py',
+    }.items():
+        with pytest.raises(UserError) as caught:
+            find_config(wrong)
+        assert caught.value.sentence.startswith(f"Config '{wrong}' is not there")
+        assert sentence in caught.value.sentence
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from torch import nn
 from mmspike.analysis.energy import E_AC, E_MAC, Energy, EnergyMeter, check_costs, use_rates
 from mmspike.analysis.energy_report import read_rates, show, write_report
 from mmspike.compat import make_torchvision_importable
+from mmspike.engine.building import name_misspellings
 from mmspike.engine.checkpoint import allow_mmengine_types
 from mmspike.engine.checks import build_dataset, check_classes, check_data
 from mmspike.engine.config import config_parser, load_config
@@ -120,6 +121,7 @@ def _batches(config: Config, model: nn.Module) -> Iterator[dict]:
     check_data(config, ['test'])
     settings = config.test_dataloader.copy()
     settings.update(batch_size=1, num_workers=0, persistent_workers=False)
-    loader = Runner.build_dataloader(settings)
+    with name_misspellings():
+        loader = Runner.build_dataloader(settings)
     check_classes(model, build_dataset(lambda: loader, settings))
     yield from loader

@@ -23,6 +23,7 @@ from torch import nn
 
 from mmspike.compat import make_torchvision_importable
 from mmspike.datasets.transforms import LoadImageFromFile
+from mmspike.engine.building import name_misspellings
 from mmspike.engine.checkpoint import (
     load_checkpoint_file,
     plain_data_only,
@@ -51,6 +52,7 @@ class Host:
             library is not installed.
     """
 
+    @name_misspellings()
     def __init__(
         self,
         config: str | Path | Config,

@@ -11,6 +11,7 @@ from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.structures import InstanceData, PixelData
 
+from mmspike.engine.building import name_misspellings
 from mmspike.engine.checkpoint import load_checkpoint_file
 from mmspike.engine.config import sequence_loader
 from mmspike.engine.weights import check_fits
@@ -23,6 +24,7 @@ SAMPLES = dict(
 )
 
 
+@name_misspellings()
 def build_model(config: Config, scope: str, checkpoint: str | Path | None, device: str) -> Any:
     """Build the model of a config in evaluation mode.
 
@@ -33,7 +35,7 @@ def build_model(config: Config, scope: str, checkpoint: str | Path | None, devic
         device: Where to put it.
 
     Raises:
-        UserError: If the checkpoint does not fit.
+        UserError: If the config misspells a type or an argument, or the checkpoint does not fit.
     """
     with DefaultScope.overwrite_default_scope(scope):
         model = revert_sync_batchnorm(MODELS.build(config.model))

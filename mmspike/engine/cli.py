@@ -15,6 +15,7 @@ from mmspike.compat import make_torchvision_importable
 from mmspike.deploy import FORMS
 from mmspike.errors import UserError
 
+from .building import name_misspellings
 from .checkpoint import (
     allow_mmengine_types,
     check_resumable,
@@ -61,6 +62,7 @@ def run_tool(main: Callable[[], object]) -> None:
         sys.exit(f'Error: {error.sentence}')
 
 
+@name_misspellings()
 def train(argv: Sequence[str] | None = None) -> Runner:
     """Train as a command line says.
 
@@ -102,6 +104,7 @@ def train(argv: Sequence[str] | None = None) -> Runner:
     return runner
 
 
+@name_misspellings()
 def test(argv: Sequence[str] | None = None) -> dict[str, float]:
     """Test as a command line says.
 

@@ -1,17 +1,36 @@
 """Configs and their command-line options, in which a new ``data_root`` reaches every path."""
 
+import inspect
+import os
 import re
+import traceback
 from argparse import ArgumentParser, Namespace
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.runner import Runner
 
-from mmspike.errors import UserError
+from mmspike.errors import UserError, did_you_mean
 
 # Where setup.py puts them; a checkout that is not installed has none.
 SHIPPED = Path(__file__).resolve().parents[1] / '.mim' / 'configs'
+SUFFIXES = ('.py', '.json', '.yaml', '.yml')
 SEQUENCE_LOADERS = ('LoadEvents', 'LoadFrames')
+# What mmengine's runners, the tools and the inferencers of the libraries read besides.
+READ_BESIDES = (
+    'activation_checkpointing',
+    'compile',
+    'efficient_conv_bn_eval',
+    'find_unused_parameters',
+    'model_wrapper_cfg',
+    'runner_type',
+    'strategy',
+    'sync_bn',
+    'test_pipeline',
+    'tta_model',
+    'tta_pipeline',
+)
 
 
 class OptionAction(DictAction):
@@ -71,10 +90,23 @@ def find_config(path: str | Path) -> Path:
         return Path(path)
     if Path(path).name == str(path) and shipped.is_file():
         return shipped
-    raise UserError(
-        f"Config '{path}' is not there; give the path of a config file, or the name of one that "
-        'mmspike ships.'
-    )
+    raise UserError(f"Config '{path}' is not there{_near_configs(Path(path))}.")
+
+
+def _near_configs(path: Path) -> str:
+    """Say which config may have been meant by a path where none is."""
+    for suffix in SUFFIXES:
+        longer = Path(f'{path}{suffix}')
+        if longer.is_file() or longer.parent == Path('.') and (SHIPPED / longer).is_file():
+            return f", but '{longer}' is; add {suffix}"
+    shipped = {file.name: file.name for file in _config_files(SHIPPED)}
+    files = shipped | {file.name: str(file) for file in _config_files(path.parent)}
+    near = did_you_mean(path.name, files)
+    return f'{near}; give the path of a config file, or the name of one that mmspike ships'
+
+
+def _config_files(folder: Path) -> list[Path]:
+    return [file for file in folder.glob('*') if file.suffix in SUFFIXES]
 
 
 def load_config(path: str | Path, options: dict | None = None) -> Config:
@@ -89,11 +121,13 @@ def load_config(path: str | Path, options: dict | None = None) -> Config:
         options: Dotted keys and their values.
 
     Raises:
-        UserError: If the file is absent, or ``data_root`` is set and the config has none or uses it
-            nowhere.
+        UserError: If the file is absent or cannot be read, an option is none that anything reads,
+            ``data_root`` is set and the config has none or uses it nowhere, or it lacks the slash
+            at its end that the config's paths want.
     """
-    config = Config.fromfile(find_config(path))
+    config = _read(find_config(path))
     options = dict(options or {})
+    _demand_slash(config, options.get('data_root'))
     if 'data_root' in options:
         old, new = config.get('data_root'), str(options.pop('data_root'))
         if not old:
@@ -107,8 +141,116 @@ def load_config(path: str | Path, options: dict | None = None) -> Config:
                 f"data_root={new} would change nothing; set data_root in the config's "
                 'dataloaders and evaluators to the variable data_root.'
             )
-    config.merge_from_dict(options)
+    _check_keys(config, options)
+    try:
+        config.merge_from_dict(options)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise UserError(
+            f'--cfg-options {" ".join(options)} cannot be merged into the config, where names must '
+            'lead through dicts, and numbers through a list to one of its dicts; correct it.'
+        ) from error
     return config
+
+
+def _read(file: Path) -> Config:
+    try:
+        return Config.fromfile(file)
+    except Exception as error:
+        reading, line = _position(error, file)
+        reason: BaseException = error
+        while isinstance(reason, ImportError) and (first := reason.__cause__ or reason.__context__):
+            reason = first
+        # Of a module that the config imports, so no mistake of the config.
+        if not isinstance(error, ImportError) and _is_importing(error):
+            raise
+        if not os.path.exists(reading[-1]):
+            base = Path(reading[-1])
+            near = did_you_mean(base.name, [other.name for other in _config_files(base.parent)])
+            raise UserError(
+                f"Config '{reading[-2]}' has the _base_ '{os.path.normpath(base)}', which is not "
+                f'there{near}; correct _base_ in it.'
+            ) from error
+        text = reason.msg if isinstance(reason, SyntaxError) else str(reason)
+        raise UserError(
+            f"Config '{reading[-1]}' cannot be read: {type(reason).__name__}"
+            f'{f" in line {line}" if line else ""}: {" ".join(text.split())}; correct it there.'
+        ) from error
+
+
+def _is_importing(error: BaseException) -> bool:
+    frames = traceback.walk_tb(error.__traceback__)
+    return any(frame.f_code.co_name == 'import_modules_from_strings' for frame, _ in frames)
+
+
+def _position(error: BaseException, file: Path) -> tuple[list[str], int | None]:
+    """Find where the reading of a config stopped.
+
+    Returns:
+        The files that were being read, each the base of the one before, and the line in the last.
+    """
+    reading, line = [str(file)], getattr(error, 'lineno', None)
+    for frame, number in traceback.walk_tb(error.__traceback__):
+        if frame.f_code.co_name in ('_file2dict', '_is_lazy_import', '_parse_lazy_import'):
+            name = frame.f_locals['filename']
+            if os.path.abspath(name) != os.path.abspath(reading[-1]):
+                reading.append(name)
+        elif os.path.abspath(frame.f_code.co_filename) == os.path.abspath(reading[-1]):
+            line = number
+    return reading, line
+
+
+def _check_keys(config: Config, options: dict) -> None:
+    """Demand of every option that it is in the config, or something that is read without.
+
+    Raises:
+        UserError: If one is not, which mmengine would keep and never look at.
+    """
+    known = {*config.keys(), *inspect.signature(Runner).parameters, *READ_BESIDES}
+    for option in options:
+        key = option.partition('.')[0]
+        if key not in known:
+            raise UserError(
+                f'--cfg-options sets {key}, which the config has not and nothing reads'
+                f'{did_you_mean(key, known)}; correct it.'
+            )
+
+
+def _demand_slash(config: Config, new: str | None) -> None:
+    """Demand that a config that adds names to its ``data_root`` ends it with a slash.
+
+    Args:
+        config: The config.
+        new: What the command line sets ``data_root`` to.
+
+    Raises:
+        UserError: If a path of the config is not there, but would be with the slash.
+    """
+    old = config.get('data_root')
+    if not isinstance(old, str) or not old or old.endswith('/'):
+        return
+    for text in _texts(config._cfg_dict):
+        rest = text.removeprefix(old)
+        if rest in ('', text) or rest.startswith('/') or os.path.exists(text):
+            continue
+        right = os.path.join(new or old, rest)
+        if os.path.exists(right):
+            raise UserError(
+                f"data_root of the config is '{old}' without a slash at its end, which makes the "
+                f"path '{text}', but '{right}' is there; set data_root = '{old}/' in the config."
+            )
+
+
+def _texts(node: object) -> Iterator[str]:
+    """Yield every text of a config."""
+    if isinstance(node, str):
+        yield node
+    elif isinstance(node, dict):
+        # dict.values: a ConfigDict's own would import what a lazy config only names.
+        for value in dict.values(node):
+            yield from _texts(value)
+    elif isinstance(node, (list, tuple)):
+        for value in node:
+            yield from _texts(value)
 
 
 def test_dataset(config: Config) -> ConfigDict:

@@ -110,3 +110,98 @@ def test_the_folder_that_the_config_names_already(path, same):
     """As in the README's own command for COCO."""
     config = load_config(path, {'data_root': same})
     assert config.to_dict() == load_config(path).to_dict()
+
+
+@pytest.mark.parametrize(
+    'key, sentence',
+    [
+        ('data_rot', r'data_rot, which the config has not .* \(did you mean data_root\?\); c'),
+        ('trian_dataloader.batch_size', r'trian_dataloader, .* \(did you mean train_dataloader'),
+        ('loadfrom', r'sets loadfrom, .* \(did you mean load_from\?\); correct it\.$'),
+        ('zzz.a', r'sets zzz, which the config has not and nothing reads; correct it\.$'),
+        ('files.0', 'files.0 cannot be merged'),
+        ('val_evaluator.9.ann_file', 'ann_file cannot be merged'),
+        ('data_root.a', 'data_root.a cannot be merged'),
+        ('train_dataloader.dataset.times.a', 'times.a cannot be merged'),
+    ],
+)
+def test_keys_that_nothing_reads(path, key, sentence):
+    with pytest.raises(UserError, match=f'--cfg-options .*{sentence}'):
+        load_config(path, {key: 1})
+
+
+@pytest.mark.parametrize('key', ['load_from', 'randomness.seed', 'sync_bn', 'tta_model.type'])
+def test_keys_that_mmengine_reads_though_the_config_has_them_not(path, key):
+    assert load_config(path, {key: 'torch'}).get(key.partition('.')[0])
+
+
+def refusal(path):
+    with pytest.raises(UserError) as caught:
+        load_config(path)
+    return caught.value.sentence
+
+
+@pytest.mark.parametrize(
+    'text, reason',
+    [
+        ('a = 1\nb = dict(c=1', "SyntaxError in line 2: '(' was never closed"),
+        ('a = 1\n\nb = nothing', "NameError in line 3: name 'nothing' is not defined"),
+        ('f = dict\na = f(\n  1)', 'TypeError in line 2: '),
+        (
+            "custom_imports = dict(imports=['no_such_module_x'])",
+            "ModuleNotFoundError: No module named 'no_such_module_x'",
+        ),
+        ("_base_ = 'no_such_package::b/a.py'", 'no_such_package'),
+    ],
+)
+def test_a_config_that_cannot_be_read(tmp_path, text, reason):
+    """Also where it is another's base."""
+    path, child = tmp_path / 'config.py', tmp_path / 'child.py'
+    path.write_text(text)
+    child.write_text("_base_ = 'config.py'\nb = 1")
+    for config in (path, child):
+        sentence = refusal(config)
+        named = config if 'custom_imports' in text else path
+        assert sentence.startswith(f"Config '{named}' cannot be read: ")
+        assert reason in sentence and sentence.endswith('; correct it there.')
+
+
+def test_a_config_with_a_new_kind_of_import(tmp_path):
+    (tmp_path / 'config.py').write_text('from torch.nn import ReLU\na = 1\nb = nothing')
+    assert "NameError in line 3: name 'nothing'" in refusal(tmp_path / 'config.py')
+
+
+def test_a_base_that_is_not_there(tmp_path):
+    (tmp_path / 'parts').mkdir()
+    (tmp_path / 'parts/runtime.py').write_text('a = 1')
+    (tmp_path / 'config.py').write_text("b = 1\n_base_ = ['parts/runtim.py']")
+    (tmp_path / 'child.py').write_text("_base_ = 'config.py'")
+    assert refusal(tmp_path / 'child.py') == (
+        f"Config '{tmp_path}/config.py' has the _base_ '{tmp_path}/parts/runtim.py', which is not "
+        'there (did you mean runtime.py?); correct _base_ in it.'
+    )
+
+
+def test_a_mistake_in_a_module_that_a_config_imports_keeps_its_traceback(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / 'module_with_a_bug.py').write_text("{}['bug']")
+    (tmp_path / 'config.py').write_text("custom_imports = dict(imports=['module_with_a_bug'])")
+    with pytest.raises(KeyError, match='bug'):
+        load_config(tmp_path / 'config.py')
+
+
+@pytest.mark.parametrize('options', [{}, {'data_root': 'there'}])
+def test_a_root_that_wants_a_slash(tmp_path, monkeypatch, options):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / 'config.py'
+    path.write_text(
+        "data_root = 'mine'\nfile = data_root + 'val.json'\nother = data_root + '/val.json'"
+    )
+    assert load_config(path, options).other.endswith('/val.json'), 'nobody knows what is meant'
+    folder = tmp_path / options.get('data_root', 'mine')
+    folder.mkdir()
+    (folder / 'val.json').write_text('')
+    with pytest.raises(UserError, match="'mine' without a slash.* 'mineval.json', but .* is there"):
+        load_config(path, options)
+    (tmp_path / 'mineval.json').write_text('')
+    assert load_config(path, options).file == 'mineval.json'

@@ -202,3 +202,27 @@ def test_out_that_is_no_pickle(shapes, tmp_path, trained):
 
 def test_tta_of_masks(shapes, tmp_path, trained):
     assert 'no masks' in refused_test(shapes, tmp_path, trained, flags=['--tta'])
+
+
+@pytest.mark.parametrize(
+    'option, sentence',
+    [
+        ('model.backbon.depth=50', 'MaskRCNN takes no argument backbon (did you mean backbone?)'),
+        (
+            'train_cfg.max_epoch=1',
+            'EpochBasedTrainLoop takes no argument max_epoch (did you mean m',
+        ),
+        ('train_dataloader.batchsize=1', 'DataLoader takes no argument batchsize (did you mean b'),
+        ('optim_wrapper.clipgrad=1', 'takes no argument clipgrad (did you mean clip_grad?)'),
+        ('optim_wrapper.optimizer.lrr=1', 'AdamW takes no argument lrr (did you mean lr?)'),
+        ('optim_wrapper.type=OptimWraper', "the type 'OptimWraper' is not in the registry"),
+    ],
+)
+def test_misspelt_arguments_and_types(shapes, tmp_path, option, sentence):
+    assert sentence in refused_training(shapes, tmp_path, option)
+
+
+def test_misspelt_arguments_in_testing(shapes, tmp_path, trained):
+    options = 'test_dataloader.dataset.lazy_innit=True', 'test_evaluator.metrc=bbox'
+    for option, name in zip(options, ('lazy_init', 'metric'), strict=True):
+        assert f'(did you mean {name}' in refused_test(shapes, tmp_path, trained, option)

@@ -1,0 +1,140 @@
+"""A misspelt type or argument is one sentence; an error of code keeps its traceback."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+from mmengine.config import Config
+from mmengine.registry import MODELS, DefaultScope
+from torch import nn
+
+from mmspike.apis.hosts import Host
+from mmspike.apis.models import build_model
+from mmspike.engine import building, load_config
+from mmspike.engine.building import name_misspellings
+from mmspike.errors import UserError, did_you_mean
+
+TINY = Path(__file__).parents[2] / 'configs' / 'mask_rcnn_metaspike-tiny_t1_shapes.py'
+WAY_OUT = '; correct it in the config or in --cfg-options.'
+
+
+class Base(nn.Module):
+    def __init__(self, first_size, second_size=2):
+        super().__init__()
+
+
+class Child(Base):
+    def __init__(self, bug=None, child_size=1, **kwargs):
+        super().__init__(**kwargs)
+        if bug == 'argument':
+            Base(1, third_size=3)
+        if bug == 'missing':
+            Base()
+        if bug == 'other':
+            {}['bug']
+
+
+def refusal(call, *args):
+    with pytest.raises(UserError) as caught:
+        call(*args)
+    assert caught.value.sentence == str(caught.value)
+    return caught.value.sentence
+
+
+@pytest.fixture
+def build():
+    """Builds a child, which hands to its base what it does not take itself."""
+
+    @name_misspellings()
+    def build(**config):
+        return MODELS.build(dict(type=Child, **config))
+
+    return build
+
+
+@pytest.mark.parametrize(
+    'wrong, right', [('frist_size', 'first_size'), ('child_sise', 'child_size')]
+)
+def test_an_argument_that_is_misspelt(build, wrong, right):
+    sentence = refusal(lambda: build(**{'first_size': 1, wrong: 1}))
+    assert sentence == f'Child takes no argument {wrong} (did you mean {right}?){WAY_OUT}'
+
+
+def test_an_argument_that_is_like_none(build):
+    assert refusal(lambda: build(first_size=1, x=1)) == f'Child takes no argument x{WAY_OUT}'
+
+
+def test_an_argument_that_is_missing(build):
+    assert refusal(build) == (
+        'Child needs first_size, which the config does not give; set it there.'
+    )
+
+
+@pytest.mark.parametrize(
+    'bug, error', [('argument', TypeError), ('missing', TypeError), ('other', KeyError)]
+)
+def test_a_bug_keeps_its_traceback(build, bug, error):
+    with pytest.raises(error):
+        build(first_size=1, bug=bug)
+    with pytest.raises(TypeError, match='no_such'):
+        name_misspellings()(Child)(first_size=1, no_such=1)
+
+
+def test_mmengines_that_raise_again_at_every_level():
+    """As OpenMMLab's own did, with the class before the text."""
+
+    @name_misspellings()
+    def again():
+        try:
+            MODELS.build(dict(type=Child, first_size=1, frist_size=1))
+        except TypeError as error:
+            raise TypeError(f'class `Outer` in outer.py: {error}')  # noqa: B904
+
+    assert refusal(again).startswith('Child takes no argument frist_size (did')
+
+
+@pytest.mark.parametrize(
+    'wrong, near',
+    [
+        ('Relu', r' \(did you mean ReLU'),
+        ('MetaSpikeFormer', r' \(did you mean mmspike.MetaSpikeFormer'),
+        ('mmspike.MetaSpikFormer', r' \(did you mean mmspike.MetaSpikeFormer'),
+        ('Qqqqqqqq', ''),
+    ],
+)
+def test_a_type_that_is_misspelt(wrong, near):
+    with pytest.raises(
+        UserError, match=f"^the type '{wrong}' is not in the registry .*model{near}.*"
+    ):
+        with name_misspellings():
+            MODELS.build(dict(type=wrong))
+
+
+def test_a_type_of_a_library_that_is_not_installed(monkeypatch):
+    real = importlib.util.find_spec
+    monkeypatch.setattr(building, 'find_spec', lambda name: None if name == 'mmseg' else real(name))
+    with DefaultScope.overwrite_default_scope('mmengine'):
+        build = name_misspellings()(lambda kind: MODELS.build(dict(type=kind)))
+        sentence = refusal(build, 'mmseg.NoSuchHead')
+    assert sentence.startswith("the type 'mmseg.NoSuchHead' needs mmseg, which is not installed")
+
+
+@pytest.mark.parametrize(
+    'key, value, sentence',
+    [
+        ('timesteps', 4, 'MetaSpikeFormer takes no argument timesteps (did you mean time_steps?)'),
+        ('neuron.type', 'Relu', "the type 'Relu' is not in the registry mmdet::model (did you"),
+        ('neuron.v_treshold', 0.3, 'LIF takes no argument v_treshold (did you mean v_threshold?)'),
+    ],
+)
+def test_models_and_hosts(key, value, sentence):
+    pytest.importorskip('mmdet', reason='the config needs mmdet')
+    config: Config = load_config(TINY, {f'model.backbone.{key}': value})
+    assert refusal(build_model, config, 'mmdet', None, 'cpu').startswith(sentence)
+    assert refusal(Host, config, None, 'cpu').startswith(sentence)
+
+
+def test_names_that_are_near():
+    assert did_you_mean('RELU', ['ReLU', 'Sigmoid']) == ' (did you mean ReLU?)'
+    assert did_you_mean('b.py', {'b_.py': 'a/b_.py'}) == ' (did you mean a/b_.py?)'
+    assert did_you_mean('softmax', ['ReLU', 'Sigmoid']) == ''
