@@ -149,6 +149,7 @@ def checkpoint_of(name, place):
     file = place / 'work_dirs' / name / 'weights.pth'
     if not file.is_file():
         config = Config.fromfile(place / 'configs' / f'{name}.py')
+        pytest.importorskip(config.default_scope, reason='the library of this checkpoint')
         with DefaultScope.overwrite_default_scope(config.default_scope):
             weights = enliven(MODELS.build(config.model)).state_dict()
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -175,13 +176,10 @@ def plan(command):
 
 
 def fill_in(words, place):
-    """Put files that are there in the place of the words in capitals, if their library is there."""
+    """Put files that are there in the place of the words in capitals."""
     picture = str(next((place / 'data' / 'shapes' / 'val').iterdir()))
     words = [DEFAULT if word == 'CONFIG' else word for word in words]
     config = next((Path(word) for word in words if word.startswith('configs/')), None)
-    if config:
-        library = Config.fromfile(place / config).default_scope
-        pytest.importorskip(library, reason='the library of this config')
     filled = []
     for word in words:
         key, equals, value = word.rpartition('=')
@@ -255,7 +253,10 @@ def test_command(command, place, monkeypatch, capsys):
             load_config(config, getattr(args, 'cfg_options', None))
         return
     config, words = fill_in(words, place)
-    if config is None and (tool == 'make_moving_shapes' or '--crops' in words):
+    if config:
+        library = Config.fromfile(place / config).default_scope
+        pytest.importorskip(library, reason='the library of this config')
+    elif tool == 'make_moving_shapes' or '--crops' in words:
         pytest.importorskip('mmpretrain', reason='data for classification')
     if tool == 'convert_checkpoint':
         from released import released_checkpoint
