@@ -138,7 +138,7 @@ def _check_categories(names: Sequence[str], categories: list[dict], path: str) -
         )
 
 
-def _box_is_wrong(box: object) -> str:
+def _box_is_wrong(box: Any) -> str:
     numbers = isinstance(box, list) and len(box) == 4
     if not numbers or not all(isinstance(v, int | float) and math.isfinite(v) for v in box):
         return f'has the bbox {box}, but it must be four numbers, [x, y, width, height]'

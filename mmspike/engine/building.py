@@ -82,7 +82,10 @@ def _type(error: BaseException) -> str | None:
             )
     registries = (values.get('registry') for _, values in _frames(error))
     registry = next((r for r in registries if isinstance(r, Registry)), None)
-    near = did_you_mean(kind, _types(registry, '.' in kind)) if registry else ''
+    types = _types(registry, '.' in kind) if registry else set()
+    # A forgotten prefix, before names that only look alike.
+    types = {name for name in types if name.rpartition('.')[2] == kind} or types
+    near = did_you_mean(kind, types)
     return f"the type '{kind}' is not in the registry {place}{near}; {WAY_OUT}."
 
 
