@@ -120,12 +120,25 @@ def test_what_is_missing(check, kind, key):
         (dict(bbox=[1, 2, 3]), 'has the bbox .* but it must be four numbers'),
         (dict(category_id=0), 'has category_id 0, which is not in categories'),
         (dict(segmentation=[]), 'has no segmentation, which a model with masks needs'),
-        (dict(segmentation=[[1, 2, 3, 4]]), r'has the polygon \[1, 2, 3, 4\], but it needs'),
+        (dict(segmentation=[[1, 2, 3, 4]]), r'has the polygons \[\[1, 2, 3, 4\]\], but one needs'),
     ],
 )
 def test_one_annotation(check, change, said):
     with pytest.raises(UserError, match=f'An annotation of picture 7 in .*{said}'):
         check(lambda told: told['annotations'][1].update(change))
+
+
+def test_a_few_polygons_without_three_points(check):
+    """COCO has some; mmdet ignores them in training."""
+
+    def change(told):
+        told['annotations'] = [deepcopy(told['annotations'][0]) for _ in range(20)]
+        told['annotations'][7]['segmentation'] = [[1, 2, 3, 4]]
+        told['annotations'][8]['segmentation'].append([1, 2, 3, 4])
+
+    check(change)
+    with pytest.raises(UserError, match='has the polygons'):
+        check(change, test_mode=True)
 
 
 def test_without_masks_none_are_needed(check):
