@@ -279,7 +279,9 @@ def launch(words):
     """Train with two processes in the place of six, by the script itself."""
     path = os.pathsep.join([os.path.dirname(sys.executable), os.environ['PATH']])
     paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get('PYTHONPATH', '')]))
-    environment = {**os.environ, 'PATH': path, 'PYTHONPATH': paths, 'PORT': '29611'}
+    port = str(20000 + os.getpid() % 10000)  # Another suite may run beside this one.
+    environment = {**os.environ, 'PATH': path, 'PYTHONPATH': paths, 'PORT': port}
+    environment['PYTHONFAULTHANDLER'] = '1'  # A process that aborts says where it was.
     call = ['bash', 'tools/dist_train.sh', words[0], '2', *words[1:]]
     done = subprocess.run(call, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr[-3000:]

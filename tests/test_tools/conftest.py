@@ -49,7 +49,9 @@ def environment():
     paths = [str(ROOT), os.environ.get('PYTHONPATH', '')]
     # The shell scripts call python: it must be this one, also when no environment is active.
     programs = os.pathsep.join([os.path.dirname(sys.executable), os.environ['PATH']])
-    return {**os.environ, 'PATH': programs, 'PYTHONPATH': os.pathsep.join(filter(None, paths))}
+    paths = os.pathsep.join(filter(None, paths))
+    # A process that aborts says where it was.
+    return {**os.environ, 'PATH': programs, 'PYTHONPATH': paths, 'PYTHONFAULTHANDLER': '1'}
 
 
 def arguments(shapes, work_dir, *options, config=None, flags=()):
