@@ -54,16 +54,6 @@ def use_launcher(config: Config, launcher: str) -> None:
         torch.distributed.init_process_group('gloo')
 
 
-def leave_group() -> None:
-    """Close the group of processes, if there is one, when all of them have done their work.
-
-    Left open at the end of a process, gloo's threads now and then abort it.
-    """
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        torch.distributed.barrier()
-        torch.distributed.destroy_process_group()
-
-
 def add_hook(config: Config, name: str) -> None:
     """Add a hook to a config that has it not yet.
 
