@@ -210,6 +210,33 @@ def test_features_in_bfloat16_are_sampled_as_what_they_say():
     assert torch.equal(sampled, expected.bfloat16())
 
 
+@pytest.mark.parametrize('kind', ['bbox', 'mask'])
+def test_rois_see_the_same_wherever_channels_lie(kind):
+    extractor = getattr(build(**{'model.backbone.time_steps': T}).roi_head, f'{kind}_roi_extractor')
+    feats = [torch.randn(T * B, 96, s, s) for s in (16, 8, 4, 2)]
+    rois = torch.tensor([[0, 0, 0, 30, 30], [1, 8, 4, 60, 50]], dtype=torch.float32)
+    last = [feat.contiguous(memory_format=torch.channels_last) for feat in feats]
+    assert torch.equal(extractor(last, rois), extractor(feats, rois))
+
+
+def test_the_layout_of_memory_changes_nothing():
+    """Of a whole detector in training: losses and gradients."""
+    found = []
+    for channels_last in (False, True):
+        model = tiny(**{'model.backbone.channels_last': channels_last}).train()
+        torch.manual_seed(0)
+        data = model.data_preprocessor(batch(), training=True)
+        torch.manual_seed(0)
+        losses = model(**data, mode='loss')
+        total, _ = model.parse_losses(losses)
+        total.backward()
+        grads = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+        found.append((total.item(), grads))
+    (first, mine), (other, others) = found
+    assert other == pytest.approx(first, rel=1e-3)
+    assert torch.nn.functional.cosine_similarity(mine, others, dim=0) > 0.99
+
+
 def test_a_t1_checkpoint_fits_t4():
     weights = tiny(1).state_dict()
     result = tiny(4).load_state_dict(weights, strict=False)

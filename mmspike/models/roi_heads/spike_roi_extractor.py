@@ -14,7 +14,8 @@ from mmspike.registry import MODELS
 class SpikeRoIExtractor(SingleRoIExtractor):
     """mmdet's single-level RoI extractor, the same RoIs taken from the features of every step.
 
-    Features in bfloat16 are sampled in single precision, as mmcv's RoIAlign has no kernel for them.
+    mmcv's RoIAlign reads memory as if channels came first, wherever they lie, and has no kernel for
+    bfloat16: features are brought into its order, and sampled in single precision.
 
     Shape:
         - feats: a tuple of ``[T*B, C, H_i, W_i]``
@@ -32,4 +33,5 @@ class SpikeRoIExtractor(SingleRoIExtractor):
         dtype = feats[0].dtype
         if dtype == torch.bfloat16:
             feats = [feat.float() for feat in feats]
+        feats = [feat.contiguous() for feat in feats]
         return super().forward(feats, rois, roi_scale_factor).to(dtype)
