@@ -18,8 +18,9 @@ class SpikingModel(ModuleMixin):
     their own get the backbone's.
 
     Raises:
-        UserError: If a head is told other strides than the levels of a feature pyramid have; later
-            for images of other channels than the backbone takes, or too small to train on.
+        UserError: If a head is told other strides than the levels of a feature pyramid have, or an
+            RoI extractor knows no time steps; later for images of other channels than the backbone
+            takes, or too small to train on.
     """
 
     backbone: Any
@@ -31,6 +32,10 @@ class SpikingModel(ModuleMixin):
         for child in self.children():
             if child is not self.backbone:
                 set_time_steps(child, self.backbone.out_time_steps)
+        self.backbone.keep_layout = True
+        if not getattr(self.backbone, 'time_reduction', None):
+            for name, part in self.named_modules():
+                _check_extractor(name, part)
         neck = getattr(self, 'neck', None)
         if hasattr(self.backbone, 'out_strides') and hasattr(neck, 'lateral_convs'):
             levels = self.backbone.out_strides[getattr(neck, 'start_level', 0) :]
@@ -50,6 +55,16 @@ class SpikingModel(ModuleMixin):
         except ValueError as error:
             explain_norm(error)
             raise
+
+
+def _check_extractor(name: str, part: nn.Module) -> None:
+    """A stock extractor takes RoIs of the first step alone, and reads channels first in memory."""
+    if hasattr(part, 'roi_layers') and not hasattr(part, 'time_steps'):
+        raise UserError(
+            f'{name} is a {type(part).__name__}, which knows no time steps: write '
+            "type='mmspike.SpikeRoIExtractor' there, which takes the same arguments, or "
+            "time_reduction='mean' in the backbone."
+        )
 
 
 def _check_strides(name: str, part: nn.Module, levels: tuple[int, ...]) -> None:

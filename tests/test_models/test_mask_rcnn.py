@@ -10,6 +10,7 @@ from spikes import may_see_real_values, see_real_values
 from torch import nn
 
 from mmspike.analysis.spike_driven import enliven
+from mmspike.errors import UserError
 from mmspike.layers import SpikeSelfAttention
 from mmspike.neurons import LIF
 
@@ -217,6 +218,19 @@ def test_rois_see_the_same_wherever_channels_lie(kind):
     rois = torch.tensor([[0, 0, 0, 30, 30], [1, 8, 4, 60, 50]], dtype=torch.float32)
     last = [feat.contiguous(memory_format=torch.channels_last) for feat in feats]
     assert torch.equal(extractor(last, rois), extractor(feats, rois))
+
+
+def test_features_reach_spiking_parts_as_they_lie():
+    model = tiny(**{'model.backbone.channels_last': True})
+    for level in model.backbone(torch.randn(B, 3, 64, 64)):
+        assert level.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_an_extractor_without_time_steps_is_refused():
+    stock = {'model.roi_head.bbox_roi_extractor.type': 'SingleRoIExtractor'}
+    with pytest.raises(UserError, match=r'bbox_roi_extractor .*mmspike\.SpikeRoIExtractor'):
+        build(**stock)
+    build(**stock, **{'model.backbone.time_reduction': 'mean'})
 
 
 def test_the_layout_of_memory_changes_nothing():

@@ -193,13 +193,19 @@ def test_the_order_in_memory_changes_no_result():
     results = [train_once(model, x) for model in (usual, last)]
     for (name, grad), other in zip(results[0][0].items(), results[1][0].values(), strict=True):
         torch.testing.assert_close(other, grad, rtol=1e-9, atol=1e-9, msg=name)
+    last.keep_layout = True
     outs = usual.eval()(x), last.eval()(x)
     for out, other in zip(*outs, strict=True):
         torch.testing.assert_close(other, out, rtol=1e-9, atol=1e-12)
         assert out.is_contiguous()
         assert other.is_contiguous(memory_format=torch.channels_last)
-    averaged = tiny(channels_last=True, time_reduction='mean')(x.float())
-    assert all(out.is_contiguous() for out in averaged)
+
+
+@pytest.mark.parametrize('reduction', [None, 'mean'])
+@pytest.mark.parametrize('time_steps', [1, T])
+def test_a_stock_model_gets_features_in_the_usual_order(time_steps, reduction):
+    model = tiny(channels_last=True, time_reduction=reduction, time_steps=time_steps)
+    assert all(out.is_contiguous() for out in model(torch.randn(B, 3, 34, 32)))
 
 
 def test_a_model_that_first_inferred_can_be_trained():

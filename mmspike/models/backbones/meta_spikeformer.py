@@ -149,8 +149,9 @@ class MetaSpikeFormer(BaseModule):
         norm_eval: Keep the norms in evaluation mode while training.
         with_cp: Save memory by computing each block again in the backward pass.
         channels_last: Let channels be neighbours in memory, which is how CPUs convolve fastest, and
-            GPUs in half precision; None does so on CPUs. Features that are averaged over T are
-            handed out in the usual order.
+            GPUs in half precision; None does so on CPUs. Only spiking models get features in
+            that order; for others they are handed out in the usual one, as which mmcv's RoIAlign,
+            for one, reads the memory of any.
         init_cfg: Initialization config, such as ``dict(type='Pretrained', checkpoint=...)``.
         pretrained: The same in short, a file, as mmseg hands it down from its configs. A name of
             the model zoo (``open-mmlab://resnet50_v1c``) is what the backbone was whose place this
@@ -169,6 +170,8 @@ class MetaSpikeFormer(BaseModule):
 
     # Parts that are new in every model; no checkpoint of a classifier holds them.
     not_pretrained = ('adapters.',)
+    # Whether what follows takes features in any order of memory; spiking models say so.
+    keep_layout = False
 
     def __init__(
         self,
@@ -299,10 +302,9 @@ class MetaSpikeFormer(BaseModule):
         )
 
     def _reduce(self, x: Tensor) -> Tensor:
-        if not self.time_reduction:
-            return x
-        # An ordinary network behind may ask for views that only the usual order has.
-        return mean_over_time(x, self.time_steps).contiguous()
+        if self.time_reduction:
+            return mean_over_time(x, self.time_steps).contiguous()
+        return x if self.keep_layout else x.contiguous()
 
     def _encode(self, x: Tensor) -> Tensor:
         """Encode the input into ``[T*B, C, H, W]`` membrane potentials."""
