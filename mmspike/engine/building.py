@@ -19,11 +19,15 @@ WAY_OUT = 'correct it in the config or in --cfg-options'
 UNEXPECTED = re.compile(r"unexpected keyword argument '(\w+)'")
 MISSING = re.compile(r'(\w+)(?:\.\w+)?\(\) missing \d+ required [\w-]+ arguments?: (.+)')
 UNREGISTERED = re.compile(r"([^\s'\"`]+) is not in the (.+?) registry")
-# What mmengine's functions call what they call, and its arguments.
+# What mmcv and mmengine say where they do not look at what a registry gave.
+NOTHING = re.compile(r'Cannot find None in registry|None is not a callable object')
+# What mmengine's and mmcv's functions call what they call, and its arguments.
 CALLS = {
     'build_from_cfg': ('obj_cls', 'args'),
     'build_scheduler_from_cfg': ('scheduler_cls', 'args'),
     'build_dataloader': ('', 'dataloader_cfg'),
+    'build_norm_layer': ('norm_layer', 'cfg_'),
+    'build_conv_layer': ('conv_layer', 'cfg_'),
 }
 
 
@@ -41,7 +45,7 @@ def name_misspellings() -> Iterator[None]:
     try:
         yield
     except (TypeError, KeyError) as error:
-        sentence = _argument(error) if isinstance(error, TypeError) else _type(error)
+        sentence = _type(error) or (_argument(error) if isinstance(error, TypeError) else None)
         if sentence is None:
             raise
         raise UserError(sentence) from error
@@ -53,7 +57,7 @@ def _argument(error: BaseException) -> str | None:
         call, given = _call(error)
         if call is None or match[1] not in given:
             return None
-        near = did_you_mean(match[1], _parameters(call))
+        near = did_you_mean(match[1], {*_parameters(call), 'type'})
         return f'{call.__name__} takes no argument {match[1]}{near}; {WAY_OUT}.'
     if found := _deepest(error, MISSING):
         error, match = found
@@ -68,11 +72,16 @@ def _argument(error: BaseException) -> str | None:
 
 
 def _type(error: BaseException) -> str | None:
-    found = _deepest(error, UNREGISTERED)
-    if found is None:
+    if found := _deepest(error, UNREGISTERED):
+        error, match = found
+        kind, place = match[1], match[2]
+    elif found := _deepest(error, NOTHING):
+        error, _ = found
+        kind, place = _asked_for(error)
+    else:
         return None
-    error, match = found
-    kind, place = match[1], match[2]
+    if kind is None:
+        return None
     scope = DefaultScope.get_current_instance()
     for library in (kind.partition('.')[0], scope and scope.scope_name):
         if library in LIBRARIES and find_spec(library) is None:
@@ -82,11 +91,23 @@ def _type(error: BaseException) -> str | None:
             )
     registries = (values.get('registry') for _, values in _frames(error))
     registry = next((r for r in registries if isinstance(r, Registry)), None)
-    types = _types(registry, '.' in kind) if registry else set()
+    types = _types(registry, '.' in kind) if registry is not None else set()
     # A forgotten prefix, before names that only look alike.
     types = {name for name in types if name.rpartition('.')[2] == kind} or types
-    near = did_you_mean(kind, types)
+    near = did_you_mean(kind, types) or did_you_mean(
+        kind, {name.rpartition('.')[2]: name for name in types}
+    )
     return f"the type '{kind}' is not in the registry {place}{near}; {WAY_OUT}."
+
+
+def _asked_for(error: BaseException) -> tuple[str | None, str]:
+    """Give the type that a registry was asked for in vain, and the registry's name."""
+    for _, values in _frames(error):
+        registry = values.get('registry')
+        if isinstance(registry, Registry):
+            kind = values.get('layer_type') or values.get('optimizer_cfg', {}).get('type')
+            return kind, f'{registry.scope}::{registry.name}'
+    return None, ''
 
 
 def _deepest(

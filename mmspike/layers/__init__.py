@@ -2,7 +2,7 @@
 
 from .attention import ATTENTIONS, SDSA1, SDSA2, SDSA4, SpikeSelfAttention
 from .channel_mlps import ChannelConv, ChannelMLP
-from .conv_bn import ConvNorm, spike_conv_norm
+from .conv_bn import ConvNorm, check_norm, spike_conv_norm
 from .rep_conv import NormAndPad, RepConv
 from .shortcuts import SHORTCUTS, MetaBlock, take_entry_neuron
 from .spike_conv import (
@@ -36,6 +36,7 @@ __all__ = [
     'SpikeReadoutLinear',
     'SpikeSelfAttention',
     'SpikingHead',
+    'check_norm',
     'keep_nothing',
     'make_spiking',
     'spike_conv_norm',

@@ -5,9 +5,28 @@ from typing import Any
 from mmcv.cnn import build_norm_layer
 from torch import nn
 
+from mmspike.errors import UserError
+from mmspike.registry import MODELS
+
 from .spike_conv import SpikeConv2d
 
 NORM = {'type': 'BN'}
+WITHOUT_STATISTICS = (nn.GroupNorm, nn.LayerNorm, nn.modules.instancenorm._InstanceNorm)
+
+
+def check_norm(norm_cfg: dict | None) -> None:
+    """Check that a norm keeps the running statistics of which `NormAndPad` makes its border.
+
+    Raises:
+        UserError: If it keeps none, or the config has no type.
+    """
+    kind = (norm_cfg or NORM).get('type')
+    norm = MODELS.get(kind) if isinstance(kind, str) else kind
+    if kind is None or (isinstance(norm, type) and issubclass(norm, WITHOUT_STATISTICS)):
+        raise UserError(
+            f'norm_cfg is {norm_cfg}, but its type must be a norm that keeps running statistics: '
+            "'BN' or 'SyncBN'."
+        )
 
 
 class ConvNorm(nn.Sequential):

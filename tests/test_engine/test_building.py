@@ -1,10 +1,12 @@
 """A misspelt type or argument is one sentence; an error of code keeps its traceback."""
 
 import importlib.util
+import re
 from pathlib import Path
 
 import pytest
 from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 
@@ -123,7 +125,24 @@ def test_a_type_of_a_library_that_is_not_installed(monkeypatch):
     'key, value, sentence',
     [
         ('timesteps', 4, 'MetaSpikeFormer takes no argument timesteps (did you mean time_steps?)'),
-        ('neuron.type', 'Relu', "the type 'Relu' is not in the registry mmdet::model (did you"),
+        ('neuron.type', 'Relu', "the type 'Relu' is not in the registry mmdet::model (did"),
+        (
+            'neuron.type',
+            'LIFF',
+            "the type 'LIFF' is not in the registry mmdet::model (did you mean",
+        ),
+        (
+            'norm_cfg',
+            {'type': 'BNN'},
+            "the type 'BNN' is not in the registry mmdet::model (did you",
+        ),
+        ('norm_cfg', {'type': 'BN', 'mom': 0.1}, 'BatchNorm2d takes no argument mom'),
+        (
+            'norm_cfg',
+            {'type': 'GN'},
+            "norm_cfg is {'type': 'GN'}, but its type must be a norm that",
+        ),
+        ('norm_cfg', {'typ': 'BN'}, "norm_cfg is {'typ': 'BN'}, but its type must be a norm"),
         ('neuron.v_treshold', 0.3, 'LIF takes no argument v_treshold (did you mean v_threshold?)'),
     ],
 )
@@ -132,6 +151,16 @@ def test_models_and_hosts(key, value, sentence):
     config: Config = load_config(TINY, {f'model.backbone.{key}': value})
     assert refusal(build_model, config, 'mmdet', None, 'cpu').startswith(sentence)
     assert refusal(Host, config, None, 'cpu').startswith(sentence)
+
+
+@pytest.mark.parametrize('scope', ['mmengine', 'mmdet'])
+def test_an_optimizer_that_is_misspelt(scope):
+    if scope != 'mmengine':
+        pytest.importorskip(scope, reason='its registry of optimizers is empty')
+    build = name_misspellings()(build_optim_wrapper)
+    with DefaultScope.overwrite_default_scope(scope):
+        sentence = refusal(build, nn.Linear(1, 1), dict(optimizer=dict(type='AdamX')))
+    assert re.match(r"the type 'AdamX' is not in .*optimizer \(did you mean Adam", sentence)
 
 
 def test_names_that_are_near():

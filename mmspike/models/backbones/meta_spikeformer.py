@@ -19,6 +19,7 @@ from mmspike.layers import (
     ChannelMLP,
     ConvNorm,
     SepConv,
+    check_norm,
     keep_nothing,
     spike_conv_norm,
     take_entry_neuron,
@@ -215,6 +216,7 @@ class MetaSpikeFormer(BaseModule):
             raise UserError(
                 f'frozen_stages is {frozen_stages!r}, but it must be from -1 (none) to {last}.'
             )
+        check_norm(norm_cfg)
         self.time_steps = check_time_steps(time_steps)
         self.in_channels = in_channels
         self.out_indices = tuple(out_indices)
