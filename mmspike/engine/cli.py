@@ -29,7 +29,7 @@ from .checks import build_dataset, check_classes, check_data, check_detector
 from .compiling import compile_in_long_runs
 from .config import config_parser, load_config
 from .cpu import use_cpu_well
-from .distributed import add_hook, use_launcher
+from .distributed import add_hook, leave_group, use_launcher
 from .evaluation import (
     deploy,
     dump_predictions,
@@ -58,6 +58,7 @@ def run_tool(main: Callable[[], object]) -> None:
     """
     try:
         main()
+        leave_group()
     except UserError as error:
         sys.exit(f'Error: {error.sentence}')
 

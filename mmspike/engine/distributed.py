@@ -1,6 +1,7 @@
 """Several processes, on GPUs or on CPUs alone."""
 
 import os
+from contextlib import suppress
 
 import torch.distributed
 from mmengine.config import Config
@@ -52,6 +53,18 @@ def use_launcher(config: Config, launcher: str) -> None:
     }
     if not torch.distributed.is_initialized():
         torch.distributed.init_process_group('gloo')
+
+
+def leave_group() -> None:
+    """Close the group of processes, if there is one, when all of them have done their work.
+
+    Left open at the end of a process, gloo's threads now and then abort it.
+    """
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        # All are done here: the first to leave may close the connection while others still wait.
+        with suppress(RuntimeError):
+            torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
 
 
 def add_hook(config: Config, name: str) -> None:
