@@ -60,8 +60,9 @@ def summarize(energy: Energy) -> dict:
     Returns:
         ``parts``: additions, multiply-accumulates and mJ of backbone, neck and head, and the mJ of
         their ANN twin; ``total``, with a still image encoded once; ``total_every_step``, encoded at
-        every time step as the paper counts; ``twin``; ``ratio``, twin to total; how many
-        ``silent_layers`` of the ``spiking_layers`` never fired; and a ``warning`` of it, or None.
+        every time step as the paper counts; ``twin``; ``ratio``, twin to total, None if more than
+        half of the layers never fired; ``silent_layers``, how many of the ``spiking_layers`` never
+        fired; and a ``warning`` of it, or None.
     """
     parts = {}
     for part in PARTS:
@@ -80,7 +81,7 @@ def summarize(energy: Energy) -> dict:
         total=total,
         total_every_step=energy.total(every_step=True),
         twin=twin,
-        ratio=twin / total if total else None,
+        ratio=twin / total if total and silent <= spiking / 2 else None,
         spiking_layers=spiking,
         silent_layers=silent,
         warning=_warn(silent, spiking) if silent else None,

@@ -342,6 +342,7 @@ def test_silent_layers_are_marked_and_a_dead_network_is_not_praised(tmp_path, ca
     torch.nn.init.constant_(model.backbone.stages[0][0].channel_mixer[0].norm.bias, -1e3)
     one = told('one.pth')
     assert one['silent_layers'] == 1
+    assert one['ratio'] > 0
     assert one['warning'] == (
         f'1 of {count} spiking layers never fired: they cost nothing here, and may be dead'
     )
@@ -354,6 +355,7 @@ def test_silent_layers_are_marked_and_a_dead_network_is_not_praised(tmp_path, ca
         f'{silent} of {count} spiking layers never fired: these figures say nothing of a trained '
         'model'
     )
+    assert dead['ratio'] is None
 
 
 def test_the_picture_marks_silent_layers():

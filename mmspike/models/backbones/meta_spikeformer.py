@@ -151,8 +151,7 @@ class MetaSpikeFormer(BaseModule):
         with_cp: Save memory by computing each block again in the backward pass.
         channels_last: Let channels be neighbours in memory, which is how CPUs convolve fastest, and
             GPUs in half precision; None does so on CPUs. Only spiking models get features in
-            that order; for others they are handed out in the usual one, as which mmcv's RoIAlign,
-            for one, reads the memory of any.
+            that order; stock models get the usual one, for mmcv's RoIAlign misreads the other.
         init_cfg: Initialization config, such as ``dict(type='Pretrained', checkpoint=...)``.
         pretrained: The same in short, a file, as mmseg hands it down from its configs. A name of
             the model zoo (``open-mmlab://resnet50_v1c``) is what the backbone was whose place this
