@@ -1,11 +1,16 @@
 """What all tests share."""
 
+import importlib.util
 import os
+import sys
+from pathlib import Path
 
 import pytest
 import torch
 
 from mmspike.compat import make_torchvision_importable
+
+SETUP = Path(__file__).resolve().parents[1] / 'tools' / 'setup_env.py'
 
 make_torchvision_importable()  # Tests import mmdet and mmpretrain without the tools.
 if 'PYTEST_XDIST_WORKER' in os.environ:
@@ -15,3 +20,14 @@ if 'PYTEST_XDIST_WORKER' in os.environ:
 @pytest.fixture(autouse=True)
 def _seed():
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def env_script(tmp_path, monkeypatch):
+    """The set-up script as a module, with a cache folder of its own."""
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
+    monkeypatch.setattr(sys, 'path', sys.path[:])
+    spec = importlib.util.spec_from_file_location('setup_env', SETUP)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
