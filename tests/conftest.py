@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.registry import DefaultScope
 
 from mmspike.compat import make_torchvision_importable
 
@@ -20,6 +21,12 @@ if 'PYTEST_XDIST_WORKER' in os.environ:
 @pytest.fixture(autouse=True)
 def _seed():
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _no_default_scope():
+    """Let no test lean on the registries of the library that the one before it set."""
+    DefaultScope._instance_dict.clear()
 
 
 @pytest.fixture

@@ -6,9 +6,11 @@ import re
 import traceback
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Sequence
+from logging import WARNING
 from pathlib import Path
 
 from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.logging import print_log
 from mmengine.runner import Runner
 
 from mmspike.errors import UserError, did_you_mean
@@ -213,6 +215,31 @@ def _check_keys(config: Config, options: dict) -> None:
                 f'--cfg-options sets {key}, which the config has not and nothing reads'
                 f'{did_you_mean(key, known)}; correct it.'
             )
+        _warn_of_new_key(config._cfg_dict, option)
+
+
+def _warn_of_new_key(node: object, option: str) -> None:
+    """Say of an option that is new to a dict, and much like what is there, that it may be misspelt.
+
+    Only of a dict without a type, such as ``model.test_cfg``: elsewhere what is built refuses what
+    it does not know.
+    """
+    for key in option.split('.'):
+        if isinstance(node, (list, tuple)) and key.isdigit() and int(key) < len(node):
+            node = node[int(key)]
+        elif isinstance(node, dict) and key in node:
+            node = dict.get(node, key)
+        else:
+            break
+    else:
+        return
+    if isinstance(node, dict) and 'type' not in node and (near := did_you_mean(key, node.keys())):
+        print_log(
+            f"--cfg-options sets '{option}', where '{key}' is new to the config{near}; if nothing "
+            'reads it, it changes nothing.',
+            'current',
+            WARNING,
+        )
 
 
 def _demand_slash(config: Config, new: str | None) -> None:

@@ -130,6 +130,28 @@ def test_keys_that_nothing_reads(path, key, sentence):
         load_config(path, {key: 1})
 
 
+@pytest.mark.parametrize(
+    'option, warned',
+    [
+        ('model.test_cfg.rcn.score_thr', "where 'rcn' is new to the config (did you mean rcnn?)"),
+        ('model.test_cfg.rcnn.score_th', "'score_th' is new to the config (did you mean score_thr"),
+        ('val_evaluator.0.meta.scor', "where 'scor' is new to the config (did you mean score?)"),
+        ('model.test_cfg.rcnn.score_thr', None),
+        ('model.test_cfg.rcnn.mask_thr', None),  # New, but like nothing that is there.
+        ('model.bakbone.depth', None),  # What is built refuses it.
+    ],
+)
+def test_new_keys_much_like_others_are_warned_of(tmp_path, capfd, option, warned):
+    path = tmp_path / 'config.py'
+    path.write_text(
+        "model = dict(type='A', backbone=dict(type='B'), test_cfg=dict(rcnn=dict(score_thr=1)))\n"
+        "val_evaluator = [dict(type='C', meta=dict(score=1))]"
+    )
+    load_config(path, {option: 1})
+    said = ''.join(capfd.readouterr())
+    assert warned in said if warned else 'new to the config' not in said
+
+
 @pytest.mark.parametrize('key', ['load_from', 'randomness.seed', 'sync_bn', 'tta_model.type'])
 def test_keys_that_mmengine_reads_though_the_config_has_them_not(path, key):
     assert load_config(path, {key: 'torch'}).get(key.partition('.')[0])

@@ -74,7 +74,8 @@ def test_more_classes_than_the_head_has(crops, tmp_path):
 
 def test_pictures_of_sequences(tmp_path):
     data = generate_moving_shapes(tmp_path / 'data', 4, 4)
-    model = MODELS.build(Config.fromfile(EVENTS).model)
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        model = MODELS.build(Config.fromfile(EVENTS).model)
     torch.save({'state_dict': model.state_dict()}, tmp_path / 'epoch_1.pth')
     start = [str(EVENTS), str(tmp_path / 'epoch_1.pth')]
     message = r'the config tests on sequences \(LoadEvents\); .* --out'
