@@ -232,7 +232,7 @@ def _check_label_maps(dataset: Any) -> None:
             with Image.open(path) as image:
                 if image.mode not in ('L', 'P'):
                     return  # Refused when it is loaded.
-                seen |= {value for _, value in image.getcolors(256)}
+                seen |= {value for value, count in enumerate(image.histogram()) if count}
         except (OSError, ValueError, Image.DecompressionBombError):
             return
         if seen - {0, IGNORED}:
