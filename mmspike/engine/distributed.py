@@ -1,5 +1,6 @@
 """Several processes, on GPUs or on CPUs alone."""
 
+import gc
 import os
 from contextlib import suppress
 
@@ -58,12 +59,14 @@ def use_launcher(config: Config, launcher: str) -> None:
 def leave_group() -> None:
     """Close the group of processes, if there is one, when all of them have done their work.
 
-    Left open at the end of a process, gloo's threads now and then abort it.
+    Its threads end with it, and so with the last that holds it, such as a wrapped model in a circle
+    of references. A thread of gloo that lets go of a tensor while Python ends aborts the process.
     """
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         # All are done here: the first to leave may close the connection while others still wait.
         with suppress(RuntimeError):
             torch.distributed.barrier()
+        gc.collect()
         torch.distributed.destroy_process_group()
 
 
