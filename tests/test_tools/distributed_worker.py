@@ -7,7 +7,12 @@ import torch
 
 from mmspike.engine import cli
 
-if __name__ == '__main__':
+
+def main() -> None:
     folder, *argv = sys.argv[1:]
     runner = cli.train(argv)
     torch.save(runner.model.module.state_dict(), Path(folder) / f'rank{runner.rank}.pth')
+
+
+if __name__ == '__main__':
+    cli.run_tool(main)
