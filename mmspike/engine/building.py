@@ -1,5 +1,6 @@
-"""One sentence for a config that misspells a type, or an argument of what is built from it."""
+"""One sentence for a config that what is built from it refuses: a type, an argument, a value."""
 
+import dis
 import inspect
 import re
 import traceback
@@ -21,6 +22,7 @@ MISSING = re.compile(r'(\w+)(?:\.\w+)?\(\) missing \d+ required [\w-]+ arguments
 UNREGISTERED = re.compile(r"([^\s'\"`]+) is not in the (.+?) registry")
 # What mmcv and mmengine say where they do not look at what a registry gave.
 NOTHING = re.compile(r'Cannot find None in registry|None is not a callable object')
+RAISE = dis.opmap['RAISE_VARARGS']
 # What mmengine's and mmcv's functions call what they call, and its arguments.
 CALLS = {
     'build_from_cfg': ('obj_cls', 'args'),
@@ -33,19 +35,24 @@ CALLS = {
 
 @contextmanager
 def name_misspellings() -> Iterator[None]:
-    """Let what is built inside from a config name a type or argument that the config misspells.
+    """Let what is built inside from a config name what it refuses of the config.
 
     It decorates functions too. An error that the config is not to blame for, such as a wrong
     argument that code gives, stays what it is.
 
     Raises:
-        UserError: If a type is in no registry, or a class gets an argument that it does not take or
-            lacks one.
+        UserError: If a type is in no registry, a class gets an argument that it does not take or
+            lacks one, or itself raises an error at a value.
     """
     try:
         yield
-    except (TypeError, KeyError) as error:
-        sentence = _type(error) or (_argument(error) if isinstance(error, TypeError) else None)
+    except UserError:
+        raise
+    except (TypeError, KeyError, ValueError, AssertionError) as error:
+        sentence = _type(error) if isinstance(error, TypeError | KeyError) else None
+        if sentence is None and isinstance(error, TypeError):
+            sentence = _argument(error)
+        sentence = sentence or _value(error)
         if sentence is None:
             raise
         raise UserError(sentence) from error
@@ -69,6 +76,29 @@ def _argument(error: BaseException) -> str | None:
         names = match[2].replace("'", '')
         return f'{call.__name__} needs {names}, which the config does not give; set it there.'
     return None
+
+
+def _value(error: BaseException | None) -> str | None:
+    """Say what an object of the config said, by ``raise`` or ``assert``, while it was built."""
+    while error is not None:
+        call, _ = _call(error)
+        if isinstance(call, type) and isinstance(_raised_by(error), call):
+            # An assertion without words speaks by its line.
+            line = traceback.extract_tb(error.__traceback__)[-1].line
+            text = ' '.join(str(error.args[0] if error.args else line).split()).rstrip('.')
+            return f'{call.__name__} refuses what the config gives it ({text}); {WAY_OUT}.'
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _raised_by(error: BaseException) -> object | None:
+    """Give the object in whose method an error was raised on purpose; None for an accident."""
+    end = error.__traceback__
+    while end is not None and end.tb_next is not None:
+        end = end.tb_next
+    if end is None or end.tb_frame.f_code.co_code[end.tb_lasti] != RAISE:
+        return None
+    return end.tb_frame.f_locals.get('self')
 
 
 def _type(error: BaseException) -> str | None:

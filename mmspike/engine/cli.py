@@ -38,6 +38,7 @@ from .evaluation import (
     use_mixed_precision,
     use_tta,
 )
+from .values import check_values
 from .weights import (
     check_fits,
     check_pretrained,
@@ -208,6 +209,12 @@ def _prepare(args: Namespace, splits: Sequence[str]) -> Config:
         config.work_dir = args.work_dir
     elif config.get('work_dir') is None:
         config.work_dir = os.path.join('work_dirs', Path(args.config).stem)
+    check_values(config, splits)
+    for split in splits:
+        loader = config.get(f'{split}_dataloader')
+        # torch would refuse a process that lives on where there is none.
+        if loader and loader.get('num_workers') == 0 and loader.get('persistent_workers'):
+            loader.persistent_workers = False
     check_data(config, splits)
     # The stock loader of older mmengine has no list of its own for torch's plain-data mode.
     allow_mmengine_types()

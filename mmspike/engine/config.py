@@ -1,38 +1,22 @@
 """Configs and their command-line options, in which a new ``data_root`` reaches every path."""
 
-import inspect
 import os
 import re
 import traceback
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Sequence
-from logging import WARNING
 from pathlib import Path
 
 from mmengine.config import Config, ConfigDict, DictAction
-from mmengine.logging import print_log
-from mmengine.runner import Runner
 
 from mmspike.errors import UserError, did_you_mean
+
+from .options import check_options
 
 # Where setup.py puts them; a checkout that is not installed has none.
 SHIPPED = Path(__file__).resolve().parents[1] / '.mim' / 'configs'
 SUFFIXES = ('.py', '.json', '.yaml', '.yml')
 SEQUENCE_LOADERS = ('LoadEvents', 'LoadFrames')
-# What mmengine's runners, the tools and the inferencers of the libraries read besides.
-READ_BESIDES = (
-    'activation_checkpointing',
-    'compile',
-    'efficient_conv_bn_eval',
-    'find_unused_parameters',
-    'model_wrapper_cfg',
-    'runner_type',
-    'strategy',
-    'sync_bn',
-    'test_pipeline',
-    'tta_model',
-    'tta_pipeline',
-)
 
 
 class OptionAction(DictAction):
@@ -143,7 +127,7 @@ def load_config(path: str | Path, options: dict | None = None) -> Config:
                 f"data_root={new} would change nothing; set data_root in the config's "
                 'dataloaders and evaluators to the variable data_root.'
             )
-    _check_keys(config, options)
+    check_options(config, options)
     try:
         config.merge_from_dict(options)
     except (AttributeError, KeyError, TypeError) as error:
@@ -199,47 +183,6 @@ def _position(error: BaseException, file: Path) -> tuple[list[str], int | None]:
         elif os.path.abspath(frame.f_code.co_filename) == os.path.abspath(reading[-1]):
             line = number
     return reading, line
-
-
-def _check_keys(config: Config, options: dict) -> None:
-    """Demand of every option that it is in the config, or something that is read without.
-
-    Raises:
-        UserError: If one is not, which mmengine would keep and never look at.
-    """
-    known = {*config.keys(), *inspect.signature(Runner).parameters, *READ_BESIDES}
-    for option in options:
-        key = option.partition('.')[0]
-        if key not in known:
-            raise UserError(
-                f'--cfg-options sets {key}, which the config has not and nothing reads'
-                f'{did_you_mean(key, known)}; correct it.'
-            )
-        _warn_of_new_key(config._cfg_dict, option)
-
-
-def _warn_of_new_key(node: object, option: str) -> None:
-    """Say of an option that is new to a dict, and much like what is there, that it may be misspelt.
-
-    Only of a dict without a type, such as ``model.test_cfg``: elsewhere what is built refuses what
-    it does not know.
-    """
-    for key in option.split('.'):
-        if isinstance(node, (list, tuple)) and key.isdigit() and int(key) < len(node):
-            node = node[int(key)]
-        elif isinstance(node, dict) and key in node:
-            node = dict.get(node, key)
-        else:
-            break
-    else:
-        return
-    if isinstance(node, dict) and 'type' not in node and (near := did_you_mean(key, node.keys())):
-        print_log(
-            f"--cfg-options sets '{option}', where '{key}' is new to the config{near}; if nothing "
-            'reads it, it changes nothing.',
-            'current',
-            WARNING,
-        )
 
 
 def _demand_slash(config: Config, new: str | None) -> None:

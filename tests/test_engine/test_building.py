@@ -34,6 +34,10 @@ class Child(Base):
             Base()
         if bug == 'other':
             {}['bug']
+        if bug == 'value':
+            raise ValueError('child_size must be\n even.')
+        if bug == 'silent':
+            assert child_size > 1
 
 
 def refusal(call, *args):
@@ -80,6 +84,19 @@ def test_a_bug_keeps_its_traceback(build, bug, error):
         build(first_size=1, bug=bug)
     with pytest.raises(TypeError, match='no_such'):
         name_misspellings()(Child)(first_size=1, no_such=1)
+
+
+@pytest.mark.parametrize(
+    'bug, text', [('value', 'child_size must be even'), ('silent', 'assert 1 > 1')]
+)
+def test_a_value_that_is_refused(build, bug, text):
+    assert refusal(lambda: build(first_size=1, bug=bug)) == (
+        f'Child refuses what the config gives it ({text}){WAY_OUT}'
+    )
+    # Built by code and not from a config.
+    with pytest.raises((ValueError, AssertionError)) as caught:
+        name_misspellings()(Child)(first_size=1, bug=bug)
+    assert not isinstance(caught.value, UserError)
 
 
 def test_mmengines_that_raise_again_at_every_level():

@@ -143,7 +143,7 @@ def test_keys_that_nothing_reads(path, key, sentence):
 )
 def test_new_keys_much_like_others_are_warned_of(tmp_path, monkeypatch, option, warned):
     said = []
-    monkeypatch.setattr('mmspike.engine.config.print_log', lambda text, *_: said.append(text))
+    monkeypatch.setattr('mmspike.engine.options.print_log', lambda text, *_: said.append(text))
     path = tmp_path / 'config.py'
     path.write_text(
         "model = dict(type='A', backbone=dict(type='B'), test_cfg=dict(rcnn=dict(score_thr=1)))\n"
@@ -152,6 +152,32 @@ def test_new_keys_much_like_others_are_warned_of(tmp_path, monkeypatch, option, 
     load_config(path, {option: 1})
     assert len(said) == bool(warned)
     assert not warned or warned in said[0]
+
+
+@pytest.mark.parametrize(
+    'option, places',
+    [
+        ('max_epochs', 'train_cfg.max_epochs, param_scheduler.1.end'),
+        ('names', 'train_dataloader.dataset.names'),
+        ('names.0', 'train_dataloader.dataset.names'),
+    ],
+)
+def test_variables_of_the_file_are_refused(tmp_path, option, places):
+    path = tmp_path / 'config.py'
+    path.write_text(
+        "max_epochs = 3\nnames = ['a']\nother = names\nmine = 5\n"
+        'train_cfg = dict(max_epochs=max_epochs)\n'
+        'param_scheduler = [dict(end=2), dict(end=max_epochs)]\n'
+        'train_dataloader = dict(dataset=dict(names=names))'
+    )
+    with pytest.raises(UserError) as caught:
+        load_config(path, {option: 7})
+    assert caught.value.sentence == (
+        f'--cfg-options sets {option.partition(".")[0]}, a variable of the config file that '
+        f'nothing reads after the file; set what holds its value: {places}.'
+    )
+    # What code of one's own may read.
+    assert load_config(path, {'mine': 7}).mine == 7
 
 
 @pytest.mark.parametrize('key', ['load_from', 'randomness.seed', 'sync_bn', 'tta_model.type'])

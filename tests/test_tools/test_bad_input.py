@@ -222,6 +222,18 @@ def test_misspelt_arguments_and_types(shapes, tmp_path, option, sentence):
     assert sentence in refused_training(shapes, tmp_path, option)
 
 
+@pytest.mark.parametrize(
+    'option, sentence',
+    [
+        ('train_dataloader.batch_size=0', 'is 0, but a whole number from 1 was expected'),
+        ('val_evaluator.metric=mAP', 'CocoMetric refuses what the config gives it (metric should'),
+        ('optim_wrapper.optimizer.betas=[2,3]', 'AdamW refuses what the config gives it (Invalid'),
+    ],
+)
+def test_values_that_are_refused(shapes, tmp_path, option, sentence):
+    assert sentence in refused_training(shapes, tmp_path, option)
+
+
 def test_misspelt_arguments_in_testing(shapes, tmp_path, trained):
     options = 'test_dataloader.dataset.lazy_innit=True', 'test_evaluator.metrc=bbox'
     for option, name in zip(options, ('lazy_init', 'metric'), strict=True):

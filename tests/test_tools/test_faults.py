@@ -52,7 +52,7 @@ BY_ITERATION = [
     'default_hooks.logger.interval=1',
 ]
 WORKERS = ['train_dataloader.num_workers=2']
-ALONE = ['train_dataloader.num_workers=0', 'train_dataloader.persistent_workers=False']
+ALONE = ['train_dataloader.num_workers=0']
 KINDS = {
     'epochs, workers': (DETECTOR, [*BY_EPOCH, *WORKERS], 'epoch_2.pth'),
     'epochs, no workers': (DETECTOR, [*BY_EPOCH, *ALONE], 'epoch_2.pth'),

@@ -9,7 +9,7 @@ from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 
-from mmspike.errors import UserError
+from mmspike.errors import UserError, did_you_mean
 from mmspike.registry import HOOKS
 
 BACKEND = 'mmspike_whole_files'
@@ -66,6 +66,17 @@ class WholeCheckpointHook(CheckpointHook):
         super().before_train(runner)
         if self.backend_args is None and self.file_client_args is None:
             self.backend_args = dict(backend=BACKEND)
+
+    def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
+        for name in self.key_indicators if self.save_best else []:
+            if name not in ('auto', *metrics):
+                near = did_you_mean(name, list(metrics))
+                raise UserError(
+                    f"save_best of the checkpoint hook is '{name}', but the validation gives "
+                    f'{", ".join(metrics)}{near}; correct it in the config or in --cfg-options, '
+                    'then go on with --resume.'
+                )
+        super()._save_best_checkpoint(runner, metrics)
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
         backend: Any = self.file_backend

@@ -1,0 +1,109 @@
+"""What ``--cfg-options`` may set: only what something reads."""
+
+import inspect
+from collections.abc import Iterable, Iterator
+from logging import WARNING
+
+from mmengine.config import Config
+from mmengine.logging import print_log
+from mmengine.runner import Runner
+
+from mmspike.errors import UserError, did_you_mean
+
+SHOWN = 3  # Places of a variable's value in a message.
+# What mmengine's runners, the tools and the inferencers of the libraries read besides.
+READ_BESIDES = (
+    'activation_checkpointing',
+    'compile',
+    'efficient_conv_bn_eval',
+    'find_unused_parameters',
+    'model_wrapper_cfg',
+    'runner_type',
+    'strategy',
+    'sync_bn',
+    'test_pipeline',
+    'tta_model',
+    'tta_pipeline',
+)
+
+
+def check_options(config: Config, options: Iterable[str]) -> None:
+    """Demand of every option that something reads it.
+
+    Args:
+        config: The config, as its file says.
+        options: The dotted keys that are to be set in it.
+
+    Raises:
+        UserError: If one is neither in the config nor read without, or is a variable of the file,
+            which mmengine would keep and never look at.
+    """
+    read = {*inspect.signature(Runner).parameters, *READ_BESIDES}
+    known = {*config.keys(), *read}
+    for option in options:
+        key = option.partition('.')[0]
+        if key in config and key not in (*read, 'data_root'):
+            _refuse_variable(config, key)
+        if key not in known:
+            raise UserError(
+                f'--cfg-options sets {key}, which the config has not and nothing reads'
+                f'{did_you_mean(key, known)}; correct it.'
+            )
+        _warn_of_new_key(config._cfg_dict, option)
+
+
+def _refuse_variable(config: Config, name: str) -> None:
+    """Refuse to set what the file has only handed on, if its value can be found elsewhere."""
+    # dict.get: a ConfigDict's own would import what a lazy config only names.
+    value = dict.get(config._cfg_dict, name)
+    if value is None:
+        return
+    others = {key: node for key, node in dict.items(config._cfg_dict) if key != name}
+    read = inspect.signature(Runner).parameters
+    places = [p for p in _places(others, value) if p.partition('.')[0] in read]
+    if places:
+        places.sort(key=lambda place: place.rpartition('.')[2] != name)
+        raise UserError(
+            f'--cfg-options sets {name}, a variable of the config file that nothing reads after '
+            f'the file; set what holds its value: {", ".join(places[:SHOWN])}'
+            f'{", ..." if len(places) > SHOWN else ""}.'
+        )
+
+
+def _places(node: object, value: object, at: str = '') -> Iterator[str]:
+    """Yield the dotted keys of what equals a value."""
+    items: Iterable = ()
+    if isinstance(node, dict):
+        items = dict.items(node)
+    elif isinstance(node, (list, tuple)):
+        items = enumerate(node)
+    for key, child in items:
+        place = f'{at}.{key}' if at else str(key)
+        if type(child) is type(value) and child == value:
+            yield place
+        else:
+            yield from _places(child, value, place)
+
+
+def _warn_of_new_key(node: object, option: str) -> None:
+    """Say of an option that is new to a dict, and much like what is there, that it may be misspelt.
+
+    Only of a dict without a type, such as ``model.test_cfg``: elsewhere what is built refuses what
+    it does not know.
+    """
+    for key in option.split('.'):
+        if isinstance(node, (list, tuple)) and key.isdigit() and int(key) < len(node):
+            node = node[int(key)]
+        elif isinstance(node, dict) and key in node:
+            node = dict.get(node, key)
+        else:
+            break
+    else:
+        return
+    if isinstance(node, dict) and 'type' not in node and (near := did_you_mean(key, node.keys())):
+        print_log(
+            f"--cfg-options sets '{option}', where '{key}' is new to the config{near}; if nothing "
+            'reads it, it changes nothing.',
+            'current',
+            WARNING,
+        )

@@ -1,0 +1,94 @@
+"""Values of a config that mmengine and torch would stumble over late, or not at all."""
+
+import pytest
+from mmengine.config import Config
+from mmengine.hooks import CheckpointHook
+
+from mmspike.engine.hooks import WholeCheckpointHook
+from mmspike.engine.values import check_values
+from mmspike.errors import UserError
+
+TEXT = """
+train_dataloader = dict(batch_size=2, num_workers=0)
+val_dataloader = dict(batch_size=1, num_workers=2)
+test_dataloader = None
+train_cfg = dict(max_epochs=1, val_interval=1)
+optim_wrapper = dict(optimizer=dict(lr=0.0, weight_decay=0), clip_grad=dict(norm_type=2))
+default_hooks = dict(checkpoint=dict(interval=-1))
+randomness = dict(seed=None)
+env_cfg = dict(mp_cfg=dict(mp_start_method='spawn'))
+log_level = 'INFO'
+"""
+
+
+@pytest.fixture
+def config():
+    return Config.fromstring(TEXT, '.py')
+
+
+@pytest.mark.parametrize(
+    'key, value, expected',
+    [
+        ('train_dataloader.batch_size', 0, 'a whole number from 1'),
+        ('train_dataloader.batch_size', True, 'a whole number from 1'),
+        ('val_dataloader.num_workers', -1, 'a whole number from 0'),
+        ('val_dataloader.prefetch_factor', 0, 'a whole number from 1'),
+        ('train_cfg.max_epochs', 'two', 'a whole number from 1'),
+        ('train_cfg.max_iters', 1e3, 'a whole number from 1'),
+        ('train_cfg.val_interval', 0, 'a whole number from 1'),
+        ('optim_wrapper.optimizer.lr', 'fast', 'a number from 0'),
+        ('optim_wrapper.optimizer.lr', -1, 'a number from 0'),
+        ('optim_wrapper.optimizer.lr', float('nan'), 'a number from 0'),
+        ('optim_wrapper.clip_grad.max_norm', 0, 'a number above 0'),
+        ('default_hooks.checkpoint.interval', 0, 'a whole number from 1, or -1 for never,'),
+        ('auto_scale_lr.base_batch_size', 0, 'a whole number from 1'),
+        ('randomness.seed', -1, 'a whole number from 0 to 4294967295'),
+    ],
+)
+def test_a_value_out_of_range(config, key, value, expected):
+    check_values(config, ('train', 'val', 'test'))
+    config.merge_from_dict({key: value})
+    with pytest.raises(UserError) as caught:
+        check_values(config, ('train', 'val'))
+    assert caught.value.sentence == (
+        f'{key} is {value!r}, but {expected} was expected; correct it in the config or in '
+        '--cfg-options.'
+    )
+
+
+def test_only_what_runs_is_looked_at(config):
+    config.merge_from_dict({'train_cfg.max_epochs': 0, 'train_dataloader.batch_size': 0})
+    check_values(config, ('val',))
+
+
+@pytest.mark.parametrize(
+    'key, name, near',
+    [
+        ('env_cfg.mp_cfg.mp_start_method', 'spwan', 'spawn'),
+        ('log_level', 'INFOO', 'INFO'),
+        ('log_level', 'debug', 'DEBUG'),
+    ],
+)
+def test_a_name_that_is_none(config, key, name, near):
+    config.merge_from_dict({key: name})
+    with pytest.raises(UserError, match=f"^{key} is '{name}', but one of .*mean {near}"):
+        check_values(config, ())
+    config.log_level = 20
+    config.env_cfg.mp_cfg.mp_start_method = 'spawn'
+    check_values(config, ())
+
+
+def test_a_metric_to_save_the_best_by_that_nothing_measures(monkeypatch):
+    saved = []
+    monkeypatch.setattr(CheckpointHook, '_save_best_checkpoint', lambda *given: saved.append(given))
+    hook = WholeCheckpointHook(save_best='mIou', rule='greater')
+    with pytest.raises(UserError) as caught:
+        hook._save_best_checkpoint(None, {'aAcc': 90.0, 'mIoU': 50.0})
+    assert caught.value.sentence == (
+        "save_best of the checkpoint hook is 'mIou', but the validation gives aAcc, mIoU (did you "
+        'mean mIoU?); correct it in the config or in --cfg-options, then go on with --resume.'
+    )
+    assert not saved
+    for other in (WholeCheckpointHook(save_best='auto'), WholeCheckpointHook(), hook):
+        other._save_best_checkpoint(None, {'mIou': 50.0})
+    assert len(saved) == 3
