@@ -20,7 +20,9 @@ finally:
     sys.path.pop(0)
 
 if not (ROOT / '.git').exists():
-    pytest.skip('no checkout of git, which knows the files', allow_module_level=True)
+    pytest.skip(
+        'not a git checkout, which lists the files that are the project', allow_module_level=True
+    )
 
 BASES = {
     'cpu': r'ubuntu:\d\d\.\d\d',

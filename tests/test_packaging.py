@@ -32,7 +32,7 @@ def source(tmp_path_factory):
         text=True,
     )
     if listed.returncode:
-        pytest.skip('no checkout of git, which knows the files')
+        pytest.skip('not a git checkout, which lists the files that are the project')
     for name in filter(lambda name: (ROOT / name).is_file(), listed.stdout.splitlines()):
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         (target / name).write_bytes((ROOT / name).read_bytes())
@@ -121,7 +121,10 @@ def test_metafiles_agree_with_the_table_of_configs():
         assert f'| {millions} |' in row
 
 
-@pytest.mark.skipif(find_spec('modelindex') is None, reason='the package that openmim reads it by')
+@pytest.mark.skipif(
+    find_spec('modelindex') is None,
+    reason='modelindex, by which openmim reads metafiles, is not installed',
+)
 def test_metafiles_are_what_openmim_reads():
     from modelindex.load_model_index import load as load_index
 

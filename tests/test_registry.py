@@ -176,7 +176,7 @@ def test_these_are_all_registered_types():
 @pytest.mark.parametrize('name', MODEL_ARGUMENTS)
 def test_a_model_type_builds_from_every_scope(scope, name):
     if not is_there(name):
-        pytest.skip(f'a model of {library(name)}')
+        pytest.skip(f'{library(name)} is not installed')
     module = MODELS.build({**MODEL_ARGUMENTS[name], 'type': f'mmspike.{name}'})
     assert isinstance(set_time_steps(module, 2), nn.Module)
 

@@ -78,16 +78,15 @@ def _argument(error: BaseException) -> str | None:
     return None
 
 
-def _value(error: BaseException | None) -> str | None:
+def _value(error: BaseException) -> str | None:
     """Say what an object of the config said, by ``raise`` or ``assert``, while it was built."""
-    while error is not None:
-        call, _ = _call(error)
-        if isinstance(call, type) and isinstance(_raised_by(error), call):
+    for step in _chain(error):
+        call, _ = _call(step)
+        if isinstance(call, type) and isinstance(_raised_by(step), call):
             # An assertion without words speaks by its line.
-            line = traceback.extract_tb(error.__traceback__)[-1].line
-            text = ' '.join(str(error.args[0] if error.args else line).split()).rstrip('.')
+            line = traceback.extract_tb(step.__traceback__)[-1].line
+            text = ' '.join(str(step.args[0] if step.args else line).split()).rstrip('.')
             return f'{call.__name__} refuses what the config gives it ({text}); {WAY_OUT}.'
-        error = error.__cause__ or error.__context__
     return None
 
 
@@ -140,16 +139,20 @@ def _asked_for(error: BaseException) -> tuple[str | None, str]:
     return None, ''
 
 
-def _deepest(
-    error: BaseException | None, pattern: re.Pattern
-) -> tuple[BaseException, re.Match] | None:
+def _deepest(error: BaseException, pattern: re.Pattern) -> tuple[BaseException, re.Match] | None:
     """Find the first of the errors that led to one; some mmengine raise it again at every level."""
     found = None
-    while error is not None:
-        if match := pattern.search(str(error)):
-            found = error, match
-        error = error.__cause__ or error.__context__
+    for step in _chain(error):
+        if match := pattern.search(str(step)):
+            found = step, match
     return found
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error and, one after the other, those that led to it."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def _frames(error: BaseException) -> list[tuple[str, dict[str, Any]]]:

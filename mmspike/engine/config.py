@@ -4,13 +4,14 @@ import os
 import re
 import traceback
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from mmengine.config import Config, ConfigDict, DictAction
 
 from mmspike.errors import UserError, did_you_mean
 
+from .nodes import walk
 from .options import check_options
 
 # Where setup.py puts them; a checkout that is not installed has none.
@@ -198,7 +199,7 @@ def _demand_slash(config: Config, new: str | None) -> None:
     old = config.get('data_root')
     if not isinstance(old, str) or not old or old.endswith('/'):
         return
-    for text in _texts(config._cfg_dict):
+    for text in (value for _, value in walk(config._cfg_dict) if isinstance(value, str)):
         rest = text.removeprefix(old)
         if rest in ('', text) or rest.startswith('/') or os.path.exists(text):
             continue
@@ -208,19 +209,6 @@ def _demand_slash(config: Config, new: str | None) -> None:
                 f"data_root of the config is '{old}' without a slash at its end, which makes the "
                 f"path '{text}', but '{right}' is there; set data_root = '{old}/' in the config."
             )
-
-
-def _texts(node: object) -> Iterator[str]:
-    """Yield every text of a config."""
-    if isinstance(node, str):
-        yield node
-    elif isinstance(node, dict):
-        # dict.values: a ConfigDict's own would import what a lazy config only names.
-        for value in dict.values(node):
-            yield from _texts(value)
-    elif isinstance(node, (list, tuple)):
-        for value in node:
-            yield from _texts(value)
 
 
 def test_dataset(config: Config) -> ConfigDict:

@@ -1,7 +1,7 @@
 """What ``--cfg-options`` may set: only what something reads."""
 
 import inspect
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable
 from logging import WARNING
 
 from mmengine.config import Config
@@ -9,6 +9,8 @@ from mmengine.logging import print_log
 from mmengine.runner import Runner
 
 from mmspike.errors import UserError, did_you_mean
+
+from .nodes import walk
 
 SHOWN = 3  # Places of a variable's value in a message.
 # What mmengine's runners, the tools and the inferencers of the libraries read besides.
@@ -38,29 +40,31 @@ def check_options(config: Config, options: Iterable[str]) -> None:
         UserError: If one is neither in the config nor read without, or is a variable of the file,
             which mmengine would keep and never look at.
     """
-    read = {*inspect.signature(Runner).parameters, *READ_BESIDES}
-    known = {*config.keys(), *read}
+    read = set(inspect.signature(Runner).parameters)
+    known = {*config.keys(), *read, *READ_BESIDES}
     for option in options:
         key = option.partition('.')[0]
-        if key in config and key not in (*read, 'data_root'):
-            _refuse_variable(config, key)
         if key not in known:
             raise UserError(
                 f'--cfg-options sets {key}, which the config has not and nothing reads'
                 f'{did_you_mean(key, known)}; correct it.'
             )
+        if key not in (*read, *READ_BESIDES, 'data_root'):
+            _refuse_variable(config, key, read)
         _warn_of_new_key(config._cfg_dict, option)
 
 
-def _refuse_variable(config: Config, name: str) -> None:
-    """Refuse to set what the file has only handed on, if its value can be found elsewhere."""
+def _refuse_variable(config: Config, name: str, read: Container[str]) -> None:
+    """Refuse to set what the file has only handed on, if its value stands where it is read."""
     # dict.get: a ConfigDict's own would import what a lazy config only names.
     value = dict.get(config._cfg_dict, name)
     if value is None:
         return
-    others = {key: node for key, node in dict.items(config._cfg_dict) if key != name}
-    read = inspect.signature(Runner).parameters
-    places = [p for p in _places(others, value) if p.partition('.')[0] in read]
+    places = [
+        place
+        for place, node in walk(config._cfg_dict)
+        if place.partition('.')[0] in read and type(node) is type(value) and node == value
+    ]
     if places:
         places.sort(key=lambda place: place.rpartition('.')[2] != name)
         raise UserError(
@@ -68,21 +72,6 @@ def _refuse_variable(config: Config, name: str) -> None:
             f'the file; set what holds its value: {", ".join(places[:SHOWN])}'
             f'{", ..." if len(places) > SHOWN else ""}.'
         )
-
-
-def _places(node: object, value: object, at: str = '') -> Iterator[str]:
-    """Yield the dotted keys of what equals a value."""
-    items: Iterable = ()
-    if isinstance(node, dict):
-        items = dict.items(node)
-    elif isinstance(node, (list, tuple)):
-        items = enumerate(node)
-    for key, child in items:
-        place = f'{at}.{key}' if at else str(key)
-        if type(child) is type(value) and child == value:
-            yield place
-        else:
-            yield from _places(child, value, place)
 
 
 def _warn_of_new_key(node: object, option: str) -> None:

@@ -10,6 +10,7 @@ from mmengine.config import Config
 from mmspike.errors import UserError, did_you_mean
 
 from .building import WAY_OUT
+from .nodes import walk
 
 # What is expected of a value, and whether one is so.
 Rule = tuple[str, Callable[[Any], bool]]
@@ -71,31 +72,26 @@ def check_values(config: Config, splits: Iterable[str]) -> None:
     Raises:
         UserError: If a value is of the wrong kind or out of range.
     """
+    given = dict(walk(config._cfg_dict))
     rules = dict(COMMON)
     for split in splits:
         rules |= {f'{split}_dataloader.{key}': rule for key, rule in LOADER.items()}
-        rules |= TRAINING if split == 'train' else {}
+        if split == 'train':
+            rules |= TRAINING
     for key, (expected, fits) in rules.items():
-        value = _get(config, key)
+        value = given.get(key)
         if value is not None and (isinstance(value, bool) or not fits(value)):
             raise UserError(f'{key} is {value!r}, but {expected} was expected; {WAY_OUT}.')
-    _demand_name(config, 'env_cfg.mp_cfg.mp_start_method', multiprocessing.get_all_start_methods())
-    level = config.get('log_level')
-    if not isinstance(level, int):
-        _demand_name(config, 'log_level', list(logging._nameToLevel))
+    _demand_name(given, 'env_cfg.mp_cfg.mp_start_method', multiprocessing.get_all_start_methods())
+    if not isinstance(given.get('log_level'), int):
+        # The public getLevelNamesMapping came with Python 3.11.
+        _demand_name(given, 'log_level', list(logging._nameToLevel))
 
 
-def _demand_name(config: Config, key: str, names: list[str]) -> None:
-    name = _get(config, key)
+def _demand_name(given: Mapping[str, Any], key: str, names: list[str]) -> None:
+    name = given.get(key)
     if name is not None and name not in names:
         raise UserError(
             f'{key} is {name!r}, but one of {", ".join(names)} was expected'
             f'{did_you_mean(str(name), names)}; {WAY_OUT}.'
         )
-
-
-def _get(node: Any, key: str) -> Any:
-    """Give the value that a dotted key leads to, or None."""
-    for part in key.split('.'):
-        node = node.get(part) if isinstance(node, Mapping | Config) else None
-    return node

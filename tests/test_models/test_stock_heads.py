@@ -67,7 +67,7 @@ def test_mmseg_semantic_fpn_with_nothing_but_our_backbone():
         assert model(torch.randn(2, 3, 64, 96)).shape == (2, 150, 16, 24)
 
 
-@pytest.mark.skipif(not find_spec('mmpretrain'), reason='a model of mmpretrain')
+@pytest.mark.skipif(not find_spec('mmpretrain'), reason='mmpretrain is not installed')
 def test_mmpretrain_image_classifier():
     backbone = dict(BACKBONE, out_indices=(4,))
     head = dict(type='LinearClsHead', in_channels=8, num_classes=5)

@@ -31,7 +31,6 @@ NARROW = [
     'model.backbone.time_steps=2',
     'train_dataloader.batch_size=2',
     'val_dataloader.num_workers=0',
-    'val_dataloader.persistent_workers=False',
 ]
 NARROW_PARTS = {
     DETECTOR: [
