@@ -4,6 +4,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
+from mmspike.process import spin_briefly
 from mmspike.version import __version__
 
 # Each imports what it needs when it is called: `doctor` must run where nothing else does.
@@ -19,6 +20,7 @@ COMMANDS = {
     ),
     'convert': ('mmspike.engine.convert:convert', 'convert a released ImageNet checkpoint'),
     'benchmark': ('mmspike.apis.benchmark:benchmark', 'time models side by side'),
+    'demo': ('mmspike.engine.demos:demo', 'train a small model on generated shapes, and draw'),
     'doctor': ('mmspike.doctor:doctor', 'say what is installed, what works, and what is missing'),
 }
 
@@ -41,6 +43,16 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.exit(f"Error: there is no command '{name}'; name one of {', '.join(COMMANDS)}.")
     # The parsers of the commands say their name from here.
     sys.argv = [f'mmspike {name}', *argv[1:]]
+    run(name)
+
+
+def run(name: str) -> None:
+    """Run a command with the arguments of the process, as ``mmspike NAME`` and tools/ do.
+
+    Args:
+        name: A key of `COMMANDS`.
+    """
+    spin_briefly()
     module, _, function = COMMANDS[name][0].partition(':')
     try:
         call = getattr(import_module(module), function)

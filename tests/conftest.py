@@ -6,16 +6,22 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
-from mmengine.registry import DefaultScope
 
-from mmspike.compat import make_torchvision_importable
+from mmspike.process import spin_briefly
+
+if 'PYTEST_XDIST_WORKER' in os.environ:
+    # There is a worker for each core; processes that tests start take the same.
+    os.environ.setdefault('OMP_NUM_THREADS', '1')
+spin_briefly()  # Before torch is imported.
+
+import torch  # noqa: E402
+from mmengine.registry import DefaultScope  # noqa: E402
+
+from mmspike.compat import make_torchvision_importable  # noqa: E402
 
 SETUP = Path(__file__).resolve().parents[1] / 'tools' / 'setup_env.py'
 
 make_torchvision_importable()  # Tests import mmdet and mmpretrain without the tools.
-if 'PYTEST_XDIST_WORKER' in os.environ:
-    torch.set_num_threads(1)  # There is a worker for each core.
 
 
 @pytest.fixture(autouse=True)

@@ -1,8 +1,7 @@
 #!/usr/bin/env python3
 """Time models side by side, in turn."""
 
-from mmspike.apis.benchmark import benchmark
-from mmspike.engine.cli import run_tool
+from mmspike.console import run
 
 if __name__ == '__main__':
-    run_tool(benchmark)
+    run('benchmark')

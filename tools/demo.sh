@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Set up mmspike, then run its demo, or the one named: tools/demo.sh segmentation.
 set -euo pipefail
-root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 for python in python3 python3.13 python3.12 python3.11 python3.10; do
     "$python" -c 'import sys, ensurepip; sys.exit(sys.version_info < (3, 10))' 2>/dev/null && break
@@ -9,5 +9,5 @@ for python in python3 python3.13 python3.12 python3.11 python3.10; do
 done
 command -v "$python" >/dev/null || { echo 'error: mmspike needs Python 3.10 or newer.' >&2; exit 1; }
 
-"$python" "$root/tools/setup_env.py"
-exec "$root/.venv/bin/python" "$root/tools/demo.py" "$@"
+"$python" tools/setup_env.py
+exec .venv/bin/python tools/demo.py "$@"

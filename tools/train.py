@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Train a model of mmdet, mmseg or mmpretrain."""
 
-from mmspike.engine.cli import run_tool, train
+from mmspike.console import run
 
 if __name__ == '__main__':
-    run_tool(train)
+    run('train')

@@ -29,10 +29,10 @@ from mmspike.engine.checkpoint import (
     plain_data_only,
 )
 from mmspike.engine.config import demand_pictures, load_config, test_dataset
-from mmspike.engine.cpu import use_cpu_well
 from mmspike.engine.evaluation import VISUALIZERS
 from mmspike.engine.weights import check_fits, check_pretrained, pretrained_files
 from mmspike.errors import UserError
+from mmspike.process import use_cpu_well
 
 STOCK_LOADER = 'LoadImageFromFile'
 KINDS = (list, tuple, str)  # Of classes and palettes; mmdet names palettes by a word.

@@ -14,6 +14,7 @@ from mmengine.runner import Runner
 from mmspike.compat import make_torchvision_importable
 from mmspike.deploy import FORMS
 from mmspike.errors import UserError
+from mmspike.process import use_cpu_well
 
 from .building import name_misspellings
 from .checkpoint import (
@@ -28,7 +29,6 @@ from .checkpoint import (
 from .checks import build_dataset, check_classes, check_data, check_detector
 from .compiling import compile_in_long_runs
 from .config import config_parser, load_config
-from .cpu import use_cpu_well
 from .distributed import add_hook, leave_group, use_launcher
 from .evaluation import (
     deploy,

@@ -1,7 +1,8 @@
 """The demos: a small spiking model learns generated shapes, is tested, and shows what it sees."""
 
 import time
-from collections.abc import Callable
+from argparse import ArgumentParser
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,37 +38,40 @@ class Demo:
     next_steps: str
 
 
-def run_demo(
-    name: str, root: Path, data_root: Path | None = None, work_dir: Path | None = None
-) -> None:
+def demo(argv: Sequence[str] | None = None) -> None:
     """Generate the shapes, train, test, draw, and print how well it went and what to do next.
 
     Args:
-        name: One of `DEMOS`.
-        root: Folder of the project, with ``configs/``.
-        data_root: Folder of the shapes; ``data/shapes`` of the project by default.
-        work_dir: Folder of logs, checkpoints and pictures; one in ``work_dirs/`` by default.
+        argv: The arguments; those of the process by default.
 
     Raises:
         UserError: If there is no demo of that name.
     """
-    if name not in DEMOS:
-        raise UserError(f"There is no demo '{name}'; name one of {', '.join(DEMOS)}.")
-    demo = DEMOS[name]
-    config = Path('configs', demo.config)
-    data_root = data_root or root / 'data' / 'shapes'
-    work_dir = work_dir or root / 'work_dirs' / demo.work_dir
+    parser = ArgumentParser(
+        description='Train a small spiking model on generated shapes, test it, and draw what it '
+        'sees'
+    )
+    parser.add_argument(
+        'name', nargs='?', default='instances', help=f'{" or ".join(DEMOS)}; instances by default'
+    )
+    parser.add_argument('--data-root', default='data/shapes', help='folder of the shapes')
+    parser.add_argument('--work-dir', help='folder of logs, checkpoints and pictures')
+    args = parser.parse_args(argv)
+    if args.name not in DEMOS:
+        raise UserError(f"There is no demo '{args.name}'; name one of {', '.join(DEMOS)}.")
+    demo = DEMOS[args.name]
+    work_dir = Path(args.work_dir or Path('work_dirs', demo.work_dir))
     start = time.monotonic()
-    generate_shapes(data_root)
-    options = ['--work-dir', str(work_dir), '--cfg-options', f'data_root={data_root}/']
-    runner = train([str(root / config), *options])
+    generate_shapes(args.data_root)
+    options = ['--work-dir', str(work_dir), '--cfg-options', f'data_root={args.data_root}/']
+    runner = train([demo.config, *options])
     lines = demo.test(runner)
     overview = demo.draw(runner, work_dir / 'pictures')
     print(f'\nThe {demo.model}, after {(time.monotonic() - start) / 60:.1f} minutes:')
     print(*(f'  {line}' for line in lines), sep='\n')
     print(f'  pictures: {overview} ({demo.picture})\n')
     print('What to do next, after `source .venv/bin/activate`:')
-    print(demo.next_steps.format(config=config))
+    print(demo.next_steps.format(config=f'configs/{demo.config}'))
 
 
 def _test_instances(runner: Runner) -> list[str]:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement, InstanceData
+from mmengine.visualization import Visualizer
 
 from mmspike.errors import UserError
 
@@ -117,13 +118,29 @@ def _draw(
 ) -> np.ndarray:
     image = _enlarge_image(mmcv.imread(sample.img_path, channel_order='rgb'), enlarge)
     found = sample.pred_instances
-    sample.pred_instances = _enlarge(found[found.scores >= threshold], enlarge)
-    sample.gt_instances = _enlarge(sample.gt_instances, enlarge)
     file = folder / _file_name(sample)
-    runner.visualizer.add_datasample(
-        'shapes', image, data_sample=sample, pred_score_thr=threshold, out_file=str(file)
-    )
+    panels = [
+        _draw_panel(runner.visualizer, image, _enlarge(instances, enlarge), file)
+        for instances in (sample.gt_instances, found[found.scores >= threshold])
+    ]
+    _write(np.hstack(panels)[..., ::-1], file)
     return mmcv.imread(str(file))
+
+
+def _draw_panel(
+    visualizer: Visualizer, image: np.ndarray, instances: InstanceData, file: Path
+) -> np.ndarray:
+    """Draw instances, the masks in the colours of their classes: mmdet gives each its own."""
+    masks, palette = instances.pop('masks'), visualizer.dataset_meta['palette']
+    colours = [tuple(palette[label]) for label in instances.labels]
+    visualizer.set_image(image)
+    if len(masks):
+        visualizer.draw_binary_masks(masks, colors=colours, alphas=visualizer.alpha)
+    sample = BaseDataElement(gt_instances=instances)
+    visualizer.add_datasample(
+        '', visualizer.get_image(), sample, draw_pred=False, out_file=str(file)
+    )
+    return visualizer.get_image()
 
 
 def _enlarge(instances: InstanceData, factor: int) -> InstanceData:

@@ -21,13 +21,22 @@ def test_unknown_name(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-def test_without_a_name_it_shows_instances(monkeypatch):
-    called = []
-    monkeypatch.setattr(demos, 'run_demo', lambda *args: called.append(args[0]))
-    for argv in (['demo.py'], ['demo.py', 'segmentation']):
-        monkeypatch.setattr('sys.argv', argv)
+@pytest.mark.parametrize(
+    'argv, name', [([], 'instances'), (['segmentation'], 'segmentation')], ids=['none', 'a name']
+)
+def test_without_a_name_it_shows_instances(monkeypatch, argv, name):
+    configs = []
+
+    def train(argv):
+        configs.append(argv[0])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(demos, 'generate_shapes', lambda root: root)
+    monkeypatch.setattr(demos, 'train', train)
+    monkeypatch.setattr('sys.argv', ['demo.py', *argv])
+    with pytest.raises(KeyboardInterrupt):
         runpy.run_path(str(ROOT / 'tools' / 'demo.py'), run_name='__main__')
-    assert called == ['instances', 'segmentation']
+    assert configs == [demos.DEMOS[name].config]
 
 
 @pytest.mark.parametrize('name', demos.DEMOS)
@@ -52,7 +61,7 @@ def test_demo_with_a_tiny_model(shapes, tmp_path, monkeypatch, capsys, name, hos
     tiny = str(CONFIG.with_name(config))
     options = ['visualizer.type=DetLocalVisualizer'] if host == 'mmdet' else []
     monkeypatch.setattr(demos, 'train', lambda argv: cli.train([tiny, *argv[1:], *options]))
-    demos.run_demo(name, ROOT, shapes, tmp_path / 'work')
+    demos.demo([name, '--data-root', str(shapes), '--work-dir', str(tmp_path / 'work')])
     printed = capsys.readouterr().out
     for line in lines:
         assert re.search(line, printed), line
