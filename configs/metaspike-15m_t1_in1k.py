@@ -1,6 +1,7 @@
 """Meta-SpikeFormer 15M, T = 1, ImageNet-1K, from scratch.
 
-Paper: table 8 gives the recipe (its figures could not be looked up here). Ours: not measured.
+Paper: table 1, top-1 71.8 (15.1M parameters, 4.0 mJ); table 8 gives the recipe.
+Ours: not measured.
 
     bash tools/dist_train.sh configs/metaspike-15m_t1_in1k.py 8
     python tools/test.py configs/metaspike-15m_t1_in1k.py CHECKPOINT

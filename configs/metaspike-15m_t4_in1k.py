@@ -1,6 +1,7 @@
 """Meta-SpikeFormer 15M, T = 4, ImageNet-1K, 20 epochs from the result of T = 1.
 
-Paper: table 8 gives the recipe (its figures could not be looked up here). Ours: not measured.
+Paper: table 1, top-1 74.1 (15.1M parameters, 16.7 mJ); table 8 gives the recipe.
+Ours: not measured.
 
     bash tools/dist_train.sh configs/metaspike-15m_t4_in1k.py 8
 """

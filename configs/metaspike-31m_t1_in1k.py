@@ -1,6 +1,7 @@
 """Meta-SpikeFormer 31M, T = 1, ImageNet-1K, from scratch.
 
-Paper: table 8 gives the recipe (its figures could not be looked up here). Ours: not measured.
+Paper: table 1, top-1 75.4 (31.3M parameters, 7.8 mJ); table 8 gives the recipe.
+Ours: not measured.
 
     bash tools/dist_train.sh configs/metaspike-31m_t1_in1k.py 8
 """

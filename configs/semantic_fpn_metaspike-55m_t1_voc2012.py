@@ -1,7 +1,6 @@
 """Spiking Semantic FPN, Meta-SpikeFormer 55M, T = 1, VOC2012.
 
-Paper: the row of 58.9M parameters, T = 1 (its figure could not be looked up here). Ours: not
-measured.
+Paper: table 10 has T = 4 alone, which starts from this. Ours: not measured.
 
     bash tools/dist_train.sh configs/semantic_fpn_metaspike-55m_t1_voc2012.py 4
 """

@@ -1,7 +1,6 @@
 r"""Spiking Semantic FPN, Meta-SpikeFormer 15M, T = 1, ADE20K.
 
-Paper: the row of 16.5M parameters, T = 1 (its figure could not be looked up here). Ours: not
-measured.
+Paper: table 4, mIoU 32.3 (16.5M parameters, 22.1 mJ). Ours: not measured.
 
     bash tools/dist_train.sh configs/semantic_fpn_metaspike_ade20k.py 4
     python tools/test.py configs/semantic_fpn_metaspike_ade20k.py CHECKPOINT

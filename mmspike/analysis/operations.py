@@ -1,9 +1,9 @@
 """Which layers a model has, as a chip would run them, and how many operations each takes.
 
-The rules are those of the paper's energy estimate (Yao et al., ICLR 2024, table 6 and appendix):
+The rules are those of the paper's energy estimate (Yao et al., ICLR 2024, table 6 and appendix B):
 what no neuron separates is one layer. RepConv is a dense 3x3 convolution, SepConv's depthwise and
-second pointwise convolution are a dense 7x7 from 2C to C, and SDSA's products with Q, K and V take
-N D^2 / heads operations each (N D for SDSA-1 and 2).
+second pointwise convolution are a dense 7x7 from 2C to C, and SDSA's products take N D^2 / heads
+operations for each of Q, K and V (N D for SDSA-1 and 2, the latter without K).
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -26,6 +26,8 @@ from mmspike.layers.attention import SDSA1, SDSA2
 from .spike_pictures import LayerNames, find_backbone, stage_name
 
 WEIGHT_LAYERS = (nn.modules.conv._ConvNd, nn.Linear)
+# The paper's numbers of the RepConvs that make the operands of SDSA.
+REP_CONVS = {'query': '1', 'key': '2', 'value': '3'}
 Shape = Sequence[int]
 
 
@@ -195,7 +197,7 @@ def _projection(name: str, module: Any, label: Callable, what: str, times: int) 
 def _attention(name: str, module: SpikeSelfAttention, label: Callable) -> Iterator[Layer]:
     kind = 'Linear' if isinstance(module.query_conv, ConvNorm) else 'RepConv'
     count = len(module.operands)
-    numbers = '/'.join(str(i + 1) for i in range(count))
+    numbers = '/'.join(REP_CONVS[operand] for operand in module.operands)
     yield _projection(
         f'{name}.query_conv', module.query_conv, label, f'SDSA {kind}-{numbers}', count
     )

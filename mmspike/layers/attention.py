@@ -14,12 +14,13 @@ from .rep_conv import RepConv
 class SpikeSelfAttention(nn.Module):
     r"""Spike-driven self-attention, SDSA-3: :math:`\mathrm{SN}_s(Q (K^T V))`.
 
-    The token mixer of the paper's Transformer-based SNN block (Yao et al., ICLR 2024, section 3).
+    The token mixer of the paper's Transformer-based SNN block (Yao et al., ICLR 2024, eq. 15 and
+    17-20, which give all four SDSA).
 
-    Q, K and V are spikes. The released models scale the product by 0.125 and fire at 0.5; a
-    spike-driven network has no such multiplication, so this fires at 0.5 / 0.125 = 4 on the integer
-    sum, the surrogate's slope scaled likewise: same spikes, same gradients. The cost is
-    :math:`O(N D^2 / heads)` with N positions and D channels.
+    Q, K and V are spikes, of a RepConv each. :math:`\mathrm{SN}_s` fires at :math:`s\,u_{th}`, in
+    place of a multiplication. The released models scale the product by 0.125 and fire at 0.5, so s
+    is 8 and the threshold 4 on the integer sum, the surrogate's slope scaled likewise: same spikes,
+    same gradients. The cost is :math:`O(N D^2 / heads)` with N positions and D channels.
 
     Args:
         channels: The number of channels D.
@@ -102,8 +103,8 @@ class SpikeSelfAttention(nn.Module):
 class _ChannelGate(SpikeSelfAttention):
     """Let whole channels of one operand through, or not, by a count of spikes over positions.
 
-    The count is an integer and fires at 0.5, unscaled, as in the released code of the first version
-    (Spike-driven Transformer, NeurIPS 2023).
+    The equations have a plain SN, with no s. It fires at 0.5 on the count, as SDSA-1 does in the
+    released code of the first version (Spike-driven Transformer, NeurIPS 2023).
     """
 
     scale = 1.0
@@ -121,9 +122,6 @@ class SDSA1(_ChannelGate):
     K and V is summed over the positions (a column of the ``N x D`` matrix), and each channel whose
     sum fires lets its part of Q through. The cost is :math:`O(N D)`; heads make no difference.
 
-    The sum's axis and the threshold (0.5 on the sum) are those of that paper's released code; the
-    threshold in the ablation of the second paper could not be looked up.
-
     Arguments, shapes and errors are those of `SpikeSelfAttention`.
     """
 
@@ -132,26 +130,23 @@ class SDSA1(_ChannelGate):
 
 
 class SDSA2(_ChannelGate):
-    r"""SDSA-2: :math:`\mathrm{SN}(\mathrm{SUM}_c(Q)) \otimes K`, without V.
+    r"""SDSA-2: :math:`\mathrm{SN}(\mathrm{SUM}_c(Q)) \otimes V`, without K and its RepConv-2.
 
-    Q is summed over the positions, and each channel whose sum fires lets its part of K through. The
+    Q is summed over the positions, and each channel whose sum fires lets its part of V through. The
     cost is :math:`O(N D)`; heads make no difference.
-
-    That two operands are left follows from the paper's parameter count. The equation's form, its
-    axis and its threshold (0.5 on the sum, as of `SDSA1`) could not be looked up.
 
     Arguments, shapes and errors are those of `SpikeSelfAttention`.
     """
 
-    operands = ('query', 'key')
+    operands = ('query', 'value')
 
     # Two operands, as it says above.
-    def attend(self, query: Tensor, key: Tensor) -> Tensor:  # type: ignore[override]
-        return self._gate(query) * key
+    def attend(self, query: Tensor, value: Tensor) -> Tensor:  # type: ignore[override]
+        return self._gate(query) * value
 
 
 class SDSA4(SpikeSelfAttention):
-    r"""SDSA-4: SDSA-3 with a threshold that is learned, one number a layer, from 4 on the sum.
+    r"""SDSA-4: SDSA-3 with a learned threshold, one a layer, which starts at :math:`s\,u_{th}`.
 
     Arguments, shapes, cost and errors are those of `SpikeSelfAttention`.
     """

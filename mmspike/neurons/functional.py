@@ -9,7 +9,7 @@ Charge, fire, reset, for :math:`t = 1 .. T` (Fang et al., ICCV 2021, eq. 1-4):
     V[t] &= V_{reset}\, S[t] + U[t]\,(1 - S[t])            \quad\text{(hard reset)} \\
     V[t] &= U[t] - u_{th}\, S[t]                            \quad\text{(soft reset)}
 
-The second form is eq. 1-3 of Spike-driven Transformer V2 (Yao et al., ICLR 2024) with
+The second form is eq. 4-6 of Spike-driven Transformer V2 (Yao et al., ICLR 2024) with
 :math:`\beta = 1 - 1/\tau` and :math:`V_{reset} = 0`: there the decay is applied after the reset
 (:math:`H = \beta V`), here before the next charge, which is the same number.
 """

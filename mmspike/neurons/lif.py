@@ -22,7 +22,7 @@ class LIF(nn.Module):
 
     The equations stand in `mmspike.neurons.functional`. The defaults are what the released
     Meta-SpikeFormer models were trained with (decayed input). The paper's form (Yao et al., ICLR
-    2024, eq. 1-3) is ``LIF(decay_input=False, v_threshold=u_th)`` with
+    2024, eq. 4-6) is ``LIF(decay_input=False, v_threshold=u_th)`` with
     :math:`\beta = 1 - 1/\tau`; with ``u_th = tau * v_threshold`` both fire the same spikes.
 
     Every call takes a whole sequence and starts from rest: there is nothing to reset.

@@ -85,13 +85,33 @@ def test_the_paper_s_estimate_of_the_31m_with_given_rates():
     first, others = paper_millijoule(*size, rates)
     assert found.total() == pytest.approx(first + others, rel=1e-12)
     assert found.total(every_step=True) == pytest.approx(4 * first + others, rel=1e-12)
-    # The paper counts the first convolution four times: 32.9 mJ and not 31.7 mJ.
-    assert 3 * first == pytest.approx(32.9 - 31.7, abs=0.1)
     without = MetaSpikeFormer('31m', 4, variant=dict(token_mixer=None)).eval()
     less = measured(without, torch.zeros(1, 3, 224, 224))
     use_rates(less, {t.layer.key: [rates[t.layer.key]] for t in less.tallies if t.values != ANALOG})
     _, others = paper_millijoule(*size, rates, sep_conv=False)
     assert less.total() == pytest.approx(first + others, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ('attention', 'numbers', 'operands'),
+    [('sdsa1', '1/2/3', ('query', 'key', 'value')), ('sdsa2', '1/3', ('query', 'value'))],
+)
+def test_sdsa_1_and_2_cost_n_times_d_for_each_of_their_operands(attention, numbers, operands):
+    model, x = tiny(variant=dict(attention=attention)), torch.randn(B, 3, 64, 64)
+    with torch.no_grad(), FiringRateRecorder(model) as recorder:
+        model(x)
+    found = {t.layer.key[1:]: t for t in measured(model, x).tallies if t.layer.stage == 'Stage 3'}
+    n, d = 16, 16
+    names = {operator for block, operator in found if block == 'Block 2' and 'SDSA' in operator}
+    weights = {f'SDSA RepConv-{numbers}', 'SDSA RepConv-4'}
+    assert names == weights | {f'SDSA {operand[0].upper()}' for operand in operands}
+    for operand in operands:
+        rates = recorder.rates[f'stages.3.1.token_mixer.{operand}_neuron'].double()
+        additions = found['Block 2', f'SDSA {operand[0].upper()}'].additions
+        torch.testing.assert_close(additions, B * n * d * rates, rtol=1e-6, atol=1e-6)
+        assert rates.min() > 0
+    (macs,) = set(found['Block 2', f'SDSA RepConv-{numbers}'].macs.tolist())
+    assert macs == B * len(operands) * 9 * d * d * n
 
 
 @pytest.mark.parametrize('variant', [None, dict(qkv='linear', proj='linear'), dict(conv_stages=0)])

@@ -143,6 +143,18 @@ def test_bad_tables(written, tmp_path, change, message):
         run(tmp_path, '--rates', str(table), '--size', '32', config=config)
 
 
+def test_the_rates_of_the_paper_s_table_11(tmp_path):
+    """The paper prints 32.8 mJ; at T = 1 it is 7.8 mJ, and 5.5 without SepConv."""
+    pytest.importorskip('mmpretrain', reason='a config of mmpretrain')
+    table = ROOT / 'tests' / 'data' / 'paper_table11.csv'
+    whole = run(tmp_path, '--rates', str(table))
+    assert whole.total(every_step=True) == pytest.approx(32.91, abs=0.005)
+    assert whole.total() == pytest.approx(31.69, abs=0.005)
+    sep_conv = [t for t in whole.tallies if t.layer.operator.startswith('SepConv')]
+    saved = sum(whole.millijoule(tally) for tally in sep_conv) / whole.total(every_step=True)
+    assert 100 * saved == pytest.approx(30.2, abs=0.05)
+
+
 def test_silent_layers_are_marked_and_a_dead_network_is_not_praised(tmp_path, capsys):
     pytest.importorskip('mmpretrain', reason='a config of mmpretrain')
     config = tiny_config(tmp_path)

@@ -22,13 +22,51 @@ SDSA1_OUT = [
     [[0, 0, 0], [0, 0, 0]],
     [[1, 0, 0], [0, 0, 0]],
 ]
-# Channels of Q with a one: 1 1, 0 1, 1 0, 1 1. They let K through.
+# Channels of Q with a one: 1 1, 0 1, 1 0, 1 1. They let V through.
 SDSA2_OUT = [
-    [[1, 1, 0], [0, 1, 0]],
-    [[0, 0, 0], [1, 0, 1]],
-    [[0, 1, 0], [0, 0, 0]],
-    [[0, 1, 1], [0, 1, 1]],
+    [[0, 1, 1], [1, 0, 1]],
+    [[0, 0, 0], [0, 0, 1]],
+    [[1, 0, 1], [0, 0, 0]],
+    [[1, 0, 1], [0, 0, 0]],
 ]
+# Likewise of four positions. K^T V, d by e, and behind it Q (K^T V), e by position:
+# 4 4, 4 4:  8 4 4 0, 8 4 4 0  (t = 1 of the first image)
+# 2 1, 2 1:  4 4 4 4, 2 2 2 2  (t = 1 of the second)
+# 4 3, 4 3:  4 8 0 8, 3 6 0 6  (t = 2 of the first)
+# 4 4, 4 4:  8 4 4 0, 8 4 4 0  (t = 2 of the second)
+LONG_Q = [
+    [[1, 1, 0, 0], [1, 0, 1, 0]],
+    [[1, 1, 1, 1], [1, 1, 1, 1]],
+    [[1, 1, 0, 1], [0, 1, 0, 1]],
+    [[1, 1, 0, 0], [1, 0, 1, 0]],
+]
+LONG_K = [
+    [[1, 1, 1, 1], [1, 1, 1, 1]],
+    [[1, 1, 0, 0], [0, 0, 1, 1]],
+    [[1, 1, 1, 1], [1, 1, 1, 1]],
+    [[1, 1, 1, 1], [1, 1, 1, 1]],
+]
+LONG_V = [
+    [[1, 1, 1, 1], [1, 1, 1, 1]],
+    [[1, 1, 1, 1], [0, 1, 1, 0]],
+    [[1, 1, 1, 1], [1, 1, 1, 0]],
+    [[1, 1, 1, 1], [1, 1, 1, 1]],
+]
+# U of decayed input, tau = 2, which a spike sets to 0. It is the same at both thresholds:
+# 4 2 2 0, 4 2 2 0;  2 2 2 2, 1 1 1 1;  2 5 1 4, 1.5 4 1 3;  5 3 3 1, 4.5 2.5 2.5 0.5
+FIRED_AT_4 = [
+    [[1, 0, 0, 0], [1, 0, 0, 0]],
+    [[0, 0, 0, 0], [0, 0, 0, 0]],
+    [[0, 1, 0, 1], [0, 1, 0, 0]],
+    [[1, 0, 0, 0], [1, 0, 0, 0]],
+]
+FIRED_AT_3 = [
+    [[1, 0, 0, 0], [1, 0, 0, 0]],
+    [[0, 0, 0, 0], [0, 0, 0, 0]],
+    [[0, 1, 0, 1], [0, 1, 0, 1]],
+    [[1, 1, 1, 0], [1, 0, 0, 0]],
+]
+FORMS = [dict(), dict(decay_input=False, v_threshold=2.0)]
 
 
 def spikes(values):
@@ -46,11 +84,12 @@ def test_sdsa1_by_hand():
 
 def test_sdsa2_by_hand():
     layer = set_time_steps(SDSA2(2, num_heads=2), T)
-    assert torch.equal(layer.attend(spikes(Q), spikes(K)), spikes(SDSA2_OUT))
-    assert not any('value' in name for name, _ in layer.named_modules())
+    assert torch.equal(layer.attend(spikes(Q), spikes(V)), spikes(SDSA2_OUT))
+    assert isinstance(layer.value_conv, RepConv)
+    assert not any('key' in name for name, _ in layer.named_modules())
 
 
-@pytest.mark.parametrize('form', [dict(), dict(decay_input=False, v_threshold=2.0)])
+@pytest.mark.parametrize('form', FORMS)
 @pytest.mark.parametrize('cls', [SDSA1, SDSA2])
 def test_whole_layer_against_the_equation(cls, form):
     """Positions times channels, as the paper writes them, one image and time step at a time."""
@@ -58,13 +97,14 @@ def test_whole_layer_against_the_equation(cls, form):
     x = torch.randn(T * B, D, 1, 2, dtype=torch.float64)  # Of many positions one always fires.
     fire = LIF(T)
     s = fire(x)
-    q, k, *v = (
-        fire(getattr(layer, f'{name}_conv')(s)).flatten(2).transpose(1, 2)  # [n, N, D]
+    made = {
+        name: fire(getattr(layer, f'{name}_conv')(s)).flatten(2).transpose(1, 2)  # [n, N, D]
         for name in layer.operands
-    )
-    counts = (k * v[0] if v else q).sum(1)  # [n, D]
-    gates = LIF(T, v_threshold=0.5)(counts)
-    expected = (torch.diag_embed(gates) @ (q if v else k).transpose(1, 2)).reshape(x.shape)
+    }
+    q, v = made['query'], made['value']
+    counts, masked = (made['key'] * v, q) if cls is SDSA1 else (q, v)
+    gates = LIF(T, v_threshold=0.5)(counts.sum(1))  # [n, D]
+    expected = (torch.diag_embed(gates) @ masked.transpose(1, 2)).reshape(x.shape)
     assert 0.02 < expected.mean() < 0.98
     assert 0.02 < gates.mean() < 0.98
     torch.testing.assert_close(layer(x), layer.proj(expected))
@@ -77,6 +117,19 @@ def test_the_twin_averages_over_positions(cls):
     torch.testing.assert_close(
         layer.attend(*(a.tile(1, 1, 2, 2) for a in x))[..., :3, :5], layer.attend(*x)
     )
+
+
+@pytest.mark.parametrize('form', FORMS)
+def test_sdsa4_by_hand(form):
+    """From s * u_th on: 8 * 0.5, or 8 * 1 where the input is not divided by tau = 2."""
+    layer = set_time_steps(SDSA4(2, num_heads=1, neuron=dict(type='mmspike.LIF', **form)), T)
+    threshold = layer.attention_neuron.v_threshold
+    unit = 2 if form else 1
+    assert threshold.shape == () and threshold.item() == 4 * unit
+    operands = [spikes(x) for x in (LONG_Q, LONG_K, LONG_V)]
+    assert torch.equal(layer.attend(*operands), spikes(FIRED_AT_4))
+    threshold.data.fill_(3 * unit)
+    assert torch.equal(layer.attend(*operands), spikes(FIRED_AT_3))
 
 
 def test_sdsa4_starts_as_sdsa3_and_learns_its_threshold():

@@ -1,4 +1,8 @@
-"""COCO 2017 instance segmentation at 1333x800, or any dataset in its layout."""
+"""COCO 2017 instance segmentation at 1333x800, or any dataset in its layout.
+
+Appendix C.2 of the paper has random flip and resize with a ratio of 0.5 besides. Here that is the
+probability of the flip; every picture has the one size.
+"""
 
 data_root = 'data/coco/'
 backend_args = None

@@ -2,6 +2,9 @@
 
 Time steps and neuron are written once, in the backbone: ``model.backbone.time_steps=4`` runs the
 whole detector at T = 4, ``model.backbone.neuron.type=ReLU`` makes it its ANN twin.
+
+Neck and heads start as mmdet's classes do: Xavier in the pyramid and in the box head's hidden
+layers, normal and Kaiming elsewhere. The paper says Xavier for all of it.
 """
 
 norm_cfg = dict(type='BN', requires_grad=True)

@@ -1,4 +1,8 @@
-"""24 epochs of AdamW with polynomial decay (appendix C.2 of the paper)."""
+"""24 epochs of AdamW with polynomial decay (appendix C.2 of the paper).
+
+The paper gives no weight decay and no warm-up for it: 0.05, that of its ImageNet recipe, and 500
+iterations are our choices.
+"""
 
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=24, val_interval=1)
 val_cfg = dict(type='ValLoop')

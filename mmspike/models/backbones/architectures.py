@@ -3,7 +3,7 @@
 from mmspike.errors import UserError
 from mmspike.layers import ATTENTIONS, SHORTCUTS
 
-# Channels of the five outputs 1a, 1b, 2, 3, 4 (table 8); depths and heads are the same for all.
+# Channels of the five outputs 1a, 1b, 2, 3, 4 (table 7); depths and heads are the same for all.
 ARCHITECTURES = {
     '15m': dict(dims=(32, 64, 128, 256, 360), depths=(1, 1, 2, 6, 2), heads=8),
     '31m': dict(dims=(48, 96, 192, 384, 480), depths=(1, 1, 2, 6, 2), heads=8),
