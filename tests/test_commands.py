@@ -53,7 +53,10 @@ PARSERS = {
 }
 GENERATORS = ('make_shapes', 'make_moving_shapes')
 INSTANCES, MAPS = 'mask_rcnn_metaspike_coco.py', 'semantic_fpn_metaspike_voc2012.py'
-ARCH = 'arch=dict(_delete_=True, dims=(4, 8, 16, 32, 32), depths=(1, 1, 1, 1, 1), heads=4)'
+ARCH = (
+    'arch=dict(_delete_=True, dims=(4, 8, 16, 32, 32), depths=(1, 1, 1, 1, 1), heads=4), '
+    'pretrained=None'
+)
 NARROW = {
     INSTANCES: f"""
 model = dict(

@@ -4,6 +4,7 @@ Time steps and neuron are written once, in the backbone: ``model.backbone.time_s
 whole detector at T = 4, ``model.backbone.neuron.type=ReLU`` makes it its ANN twin.
 """
 
+pretrained = None
 norm_cfg = dict(type='BN', requires_grad=True)
 model = dict(
     type='mmspike.SpikeMaskRCNN',
@@ -22,6 +23,7 @@ model = dict(
         neuron=dict(type='mmspike.LIF'),
         out_indices=(1, 2, 3, 4),
         out_strides=(4, 8, 16, 32),  # Stage 4 has 16; pooling makes it a pyramid.
+        pretrained=pretrained,
     ),
     neck=dict(
         type='mmspike.SpikeFPN',
