@@ -150,15 +150,15 @@ def _set_pretrained(config: Config, file: object) -> None:
             f'--cfg-options pretrained={file} is no file of this machine; give the path of a '
             'checkpoint, or None to start from scratch.'
         )
-    model = config.get('model') or {}
+    model: dict = config.get('model') or {}
     if not isinstance(model.get('backbone'), dict):
         raise UserError(
             f'--cfg-options sets pretrained={file}, but the config has no model.backbone to start '
             'from it; leave it out.'
         )
     # mmseg's configs may have it in the model, which hands it to the backbone.
-    holder = model if model.get('pretrained') else model.backbone
-    config.pretrained = holder.pretrained = file
+    holder = model if model.get('pretrained') else model['backbone']
+    config.pretrained = holder['pretrained'] = file
 
 
 def check_variable(config: Config) -> None:
@@ -167,13 +167,13 @@ def check_variable(config: Config) -> None:
     Raises:
         UserError: If a config has changed one of the two that it inherits, and not the other.
     """
-    backbone = (config.get('model') or {}).get('backbone') or {}
+    backbone: dict = (config.get('model') or {}).get('backbone') or {}
     if 'pretrained' not in config or 'pretrained' not in backbone:
         return
-    if config.pretrained != backbone.pretrained:
+    if config.pretrained != backbone['pretrained']:
         raise UserError(
             f'pretrained of the config is {config.pretrained!r}, but its backbone starts from '
-            f'{backbone.pretrained!r}; where a config sets pretrained, let it set model = '
+            f'{backbone["pretrained"]!r}; where a config sets pretrained, let it set model = '
             'dict(backbone=dict(pretrained=pretrained)) too, or use --cfg-options pretrained=FILE.'
         )
 

@@ -50,9 +50,10 @@ class Classifier(nn.Module):
         return outs, mean_over_time(logits, self.time_steps)
 
 
-@pytest.mark.parametrize('start', ['released', 'converted', 'init_cfg'])
-@pytest.mark.parametrize('time_steps', [1, 4])
-def test_15m_reproduces_the_released_numbers(converted, time_steps, start):
+@pytest.mark.parametrize(
+    ('start', 'time_steps'), [('released', 1), ('released', 4), ('converted', 1), ('init_cfg', 4)]
+)
+def test_15m_reproduces_the_released_numbers(converted, start, time_steps):
     expected = golden(time_steps)
     if start == 'init_cfg':
         options = dict(init_cfg=from_backbone(converted))

@@ -6,7 +6,7 @@ import pytest
 import torch
 from doc_commands import write_shapes_as
 from mmengine.config import Config
-from mmengine.registry import DATASETS, MODELS
+from mmengine.registry import DATASETS, MODELS, DefaultScope
 from released import released_checkpoint
 
 from mmspike.apis.hosts import Host
@@ -132,9 +132,7 @@ def test_another_size_is_refused(shapes, released, tmp_path):
     torch.save(released, file)
     argv = arguments(shapes, tmp_path / 'work', f'pretrained={file}', config=TINY)
     sentence = refusal(cli.train, *argv)
-    assert (
-        f"'{file}' is of another size than this backbone: downsamplings.0.conv.weight" in sentence
-    )
+    assert f"'{file}' is of another size than this backbone: downsamplings.0.conv." in sentence
 
 
 def test_a_run_that_goes_on_needs_no_file(shapes, tmp_path):
@@ -160,7 +158,7 @@ def test_a_variable_that_the_backbone_does_not_start_from_is_refused(shapes, tmp
 
 
 def test_only_training_demands_the_file(tmp_path):
-    """A model without a checkpoint starts from the file if it is there."""
+    """A model that is shown without a checkpoint starts from the file if it is there."""
     pytest.importorskip('mmdet', reason='its library')
     config = Config.fromfile(TINY)
     torch.manual_seed(1)
@@ -169,5 +167,12 @@ def test_only_training_demands_the_file(tmp_path):
     host = Host(TINY, None, 'cpu', {'pretrained': str(path)})
     assert host.model.backbone.pretrained is None
     torch.save({'state_dict': {f'backbone.{k}': v for k, v in source.state_dict().items()}}, path)
-    own = Host(TINY, None, 'cpu', {'pretrained': str(path)}).model.backbone.state_dict()
-    assert all(torch.equal(own[name], value) for name, value in source.state_dict().items())
+    host = Host(TINY, None, 'cpu', {'pretrained': str(path)})
+    # As the libraries' own train.py does.
+    config.model.backbone.pretrained = str(path)
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        stock = MODELS.build(config.model)
+    stock.init_weights()
+    for model in (host.model, stock):
+        own = model.backbone.state_dict()
+        assert all(torch.equal(own[name], value) for name, value in source.state_dict().items())
