@@ -7,4 +7,8 @@ Paper: table 3, mAP@0.5 of 51.2 (75.0M parameters, 140.8 mJ). Ours: not measured
 
 _base_ = ['mask_rcnn_metaspike_coco.py']
 
-model = dict(backbone=dict(arch='55m'), neck=dict(in_channels=[128, 256, 512, 640]))
+pretrained = 'checkpoints/metaspike-55m_t1_in1k.pth'
+model = dict(
+    backbone=dict(arch='55m', pretrained=pretrained),
+    neck=dict(in_channels=[128, 256, 512, 640]),
+)

@@ -11,6 +11,7 @@ data_root = 'data/shapes/'
 classes = ('circle', 'rectangle', 'triangle')
 metainfo = dict(classes=classes, palette=[(220, 20, 60), (0, 160, 90), (60, 90, 220)])
 neck_channels = 96
+pretrained = None
 
 model = dict(
     data_preprocessor=dict(mean=[127.5] * 3, std=[64.0] * 3),
@@ -18,6 +19,7 @@ model = dict(
         arch=dict(_delete_=True, dims=(16, 32, 64, 128, 160), depths=(1, 1, 1, 2, 1), heads=8),
         # From scratch a lower threshold keeps the first iterations from being silent.
         neuron=dict(v_threshold=0.5),
+        pretrained=pretrained,
     ),
     neck=dict(in_channels=[32, 64, 128, 160], out_channels=neck_channels),
     rpn_head=dict(

@@ -5,10 +5,9 @@ Paper: table 3, mAP@0.5 of 44.0 (34.9M parameters, 49.5 mJ). Ours: not measured.
     bash tools/dist_train.sh configs/mask_rcnn_metaspike_coco.py 6
     python tools/test.py configs/mask_rcnn_metaspike_coco.py CHECKPOINT
 
-The batch is 2 a process, 12 in all on 6 GPUs; elsewhere add --auto-scale-lr. To finetune from
-ImageNet as the paper does, convert a checkpoint with tools/convert_checkpoint.py and add
---cfg-options model.backbone.init_cfg.type=Pretrained model.backbone.init_cfg.prefix=backbone.
-model.backbone.init_cfg.checkpoint=FILE
+The batch is 2 a process, 12 in all on 6 GPUs; elsewhere add --auto-scale-lr. The backbone
+starts from ImageNet, as the paper's does: --cfg-options pretrained=FILE names a checkpoint of
+metaspike-15m_t1_in1k.py, or a released one as it is; pretrained=None starts from scratch.
 """
 
 _base_ = [
@@ -17,3 +16,6 @@ _base_ = [
     '_base_/schedules/adamw_24e.py',
     '_base_/default_runtime.py',
 ]
+
+pretrained = 'checkpoints/metaspike-15m_t1_in1k.pth'
+model = dict(backbone=dict(pretrained=pretrained))

@@ -11,6 +11,7 @@ _base_ = [
     '_base_/default_runtime.py',
 ]
 
+pretrained = 'checkpoints/metaspike-15m_t1_in1k.pth'
 norm_cfg = dict(type='BN', requires_grad=True)
 model = dict(
     type='mmspike.SpikeRetinaNet',
@@ -28,6 +29,7 @@ model = dict(
         neuron=dict(type='mmspike.LIF'),
         out_indices=(2, 3, 4),
         out_strides=(8, 16, 32),
+        pretrained=pretrained,
     ),
     neck=dict(
         type='mmspike.SpikeFPN',

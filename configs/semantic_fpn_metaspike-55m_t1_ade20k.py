@@ -7,8 +7,9 @@ Paper: table 4, mIoU 34.8 (58.9M parameters, 46.6 mJ). Ours: not measured.
 
 _base_ = ['semantic_fpn_metaspike_ade20k.py']
 
+pretrained = 'checkpoints/metaspike-55m_t1_in1k.pth'
 model = dict(
-    backbone=dict(arch='55m'),
+    backbone=dict(arch='55m', pretrained=pretrained),
     neck=dict(in_channels=[64, 128, 256, 640], out_channels=256),
     decode_head=dict(in_channels=[256, 256, 256, 256]),
 )

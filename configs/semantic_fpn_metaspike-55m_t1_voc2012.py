@@ -7,8 +7,9 @@ Paper: table 10 has T = 4 alone, which starts from this. Ours: not measured.
 
 _base_ = ['semantic_fpn_metaspike_voc2012.py']
 
+pretrained = 'checkpoints/metaspike-55m_t1_in1k.pth'
 model = dict(
-    backbone=dict(arch='55m'),
+    backbone=dict(arch='55m', pretrained=pretrained),
     neck=dict(in_channels=[64, 128, 256, 640], out_channels=256),
     decode_head=dict(in_channels=[256, 256, 256, 256]),
 )

@@ -12,7 +12,9 @@ _base_ = [
     '_base_/segmentation_runtime.py',
 ]
 
+pretrained = 'checkpoints/metaspike-15m_t1_in1k.pth'
 model = dict(
     data_preprocessor=dict(size=(512, 1024)),
+    backbone=dict(pretrained=pretrained),
     decode_head=dict(num_classes=19),
 )

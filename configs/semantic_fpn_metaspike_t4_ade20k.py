@@ -9,5 +9,6 @@ One command, once T = 1 is trained; another checkpoint is --cfg-options load_fro
 _base_ = ['semantic_fpn_metaspike_ade20k.py']
 
 load_from = 'work_dirs/semantic_fpn_metaspike_ade20k/iter_160000.pth'
-model = dict(backbone=dict(time_steps=4))
+pretrained = None  # All weights come from load_from.
+model = dict(backbone=dict(time_steps=4, pretrained=pretrained))
 optim_wrapper = dict(optimizer=dict(lr=1e-4))

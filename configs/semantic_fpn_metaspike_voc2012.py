@@ -14,7 +14,8 @@ _base_ = [
     '_base_/segmentation_runtime.py',
 ]
 
-model = dict(decode_head=dict(num_classes=21))
+pretrained = 'checkpoints/metaspike-15m_t1_in1k.pth'
+model = dict(backbone=dict(pretrained=pretrained), decode_head=dict(num_classes=21))
 train_cfg = dict(max_iters=80000, val_interval=8000)
 param_scheduler = [
     dict(type='LinearLR', start_factor=1e-3, by_epoch=False, begin=0, end=1500),

@@ -27,7 +27,7 @@ def narrow(config: Config) -> ConfigDict:
         given = (model.get(part) or {}).get('in_channels')
         if model.get('neck') and isinstance(given, (list, tuple)):
             model[part]['in_channels'] = [MOST] * len(given)
-    model['backbone']['arch'] = ARCH
+    model['backbone'].update(arch=ARCH, pretrained=None)
     test_cfg = model.get('test_cfg') or {}
     for part in (test_cfg, test_cfg.get('rcnn') or {}):
         if 'score_thr' in part:

@@ -53,9 +53,13 @@ PARSERS = {
 }
 GENERATORS = ('make_shapes', 'make_moving_shapes')
 INSTANCES, MAPS = 'mask_rcnn_metaspike_coco.py', 'semantic_fpn_metaspike_voc2012.py'
-ARCH = 'arch=dict(_delete_=True, dims=(4, 8, 16, 32, 32), depths=(1, 1, 1, 1, 1), heads=4)'
+ARCH = (
+    'arch=dict(_delete_=True, dims=(4, 8, 16, 32, 32), depths=(1, 1, 1, 1, 1), heads=4), '
+    'pretrained=pretrained'
+)
 NARROW = {
     INSTANCES: f"""
+pretrained = None
 model = dict(
     backbone=dict({ARCH}),
     neck=dict(in_channels=[8, 16, 32, 32], out_channels=16),
@@ -71,6 +75,7 @@ model = dict(
 )
 """,
     MAPS: f"""
+pretrained = None
 model = dict(
     backbone=dict({ARCH}),
     neck=dict(in_channels=[4, 8, 16, 32], out_channels=16),

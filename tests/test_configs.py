@@ -131,8 +131,26 @@ def test_t4_starts_from_the_result_of_the_same_model_at_t1(config, name):
     unit = 'iter' if is_segmentor(config) else 'epoch'
     assert start == Path('work_dirs', start.parent.name, f'{unit}_{last}.pth')
     own, expected = config.model.to_dict(), parent.model.to_dict()
+    assert own['backbone'].pop('pretrained', None) is None, 'what load_from holds needs no file'
+    expected['backbone'].pop('pretrained', None)
     assert (own['backbone'].pop('time_steps'), expected['backbone'].pop('time_steps')) == (4, 1)
     assert own == expected
+
+
+def test_what_the_backbone_starts_from(config, name):
+    """The published sizes of detection and segmentation finetune, small ones do not."""
+    if config.default_scope == 'mmpretrain':
+        assert 'pretrained' not in config.model.backbone
+        return
+    assert config.model.backbone.get('pretrained') == config.pretrained
+    if 'tiny' in name or 'resnet' in name or config.load_from:
+        assert config.pretrained is None
+        return
+    start = Path(config.pretrained)
+    assert start.parent == Path('checkpoints')
+    source = Config.fromfile(CONFIGS / f'{start.stem}.py')
+    own, theirs = config.model.backbone, source.model.backbone
+    assert (own.arch, own.get('variant')) == (theirs.arch, theirs.get('variant'))
 
 
 def test_pipelines_build(config):

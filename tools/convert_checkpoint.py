@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Convert a released Meta-SpikeFormer ImageNet checkpoint for ``init_cfg`` of a config."""
+"""Convert a released Meta-SpikeFormer ImageNet checkpoint, to test it with a config."""
 
 from mmspike.console import run
 

@@ -14,9 +14,9 @@ from torch import nn
 
 from mmspike.analysis.energy import E_AC, E_MAC, Energy, EnergyMeter, check_costs, use_rates
 from mmspike.analysis.energy_report import read_rates, show, write_report
+from mmspike.checkpoint import allow_mmengine_types
 from mmspike.compat import make_torchvision_importable
 from mmspike.engine.building import name_misspellings
-from mmspike.engine.checkpoint import allow_mmengine_types
 from mmspike.engine.checks import build_dataset, check_classes, check_data
 from mmspike.engine.config import config_parser, load_config
 from mmspike.errors import UserError

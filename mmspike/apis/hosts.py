@@ -21,16 +21,22 @@ from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import DATASETS, DefaultScope
 from torch import nn
 
-from mmspike.compat import make_torchvision_importable
-from mmspike.datasets.transforms import LoadImageFromFile
-from mmspike.engine.building import name_misspellings
-from mmspike.engine.checkpoint import (
+from mmspike.checkpoint import (
     load_checkpoint_file,
     plain_data_only,
 )
+from mmspike.compat import make_torchvision_importable
+from mmspike.datasets.transforms import LoadImageFromFile
+from mmspike.engine.building import name_misspellings
 from mmspike.engine.config import demand_pictures, load_config, test_dataset
 from mmspike.engine.evaluation import VISUALIZERS
-from mmspike.engine.weights import check_fits, check_pretrained, pretrained_files
+from mmspike.engine.weights import (
+    check_fits,
+    check_pretrained,
+    pretrained_backbones,
+    pretrained_files,
+    start_without_pretrained,
+)
 from mmspike.errors import UserError
 from mmspike.process import use_cpu_well
 
@@ -259,6 +265,9 @@ def _initialize(model: Any, config: Config) -> None:
     """Initialize a model that has no checkpoint, from files that its config names if so."""
     for path in pretrained_files(config.model):
         load_checkpoint_file(path)
+    files = [Path(backbone.pretrained) for backbone in pretrained_backbones(model)]
+    if not all(file.expanduser().is_file() for file in files):
+        start_without_pretrained(model, 'it is not there', logging.WARNING)
     check_pretrained(model)
     before = logging.root.manager.disable
     logging.disable(logging.INFO)  # mmengine would list every parameter.

@@ -11,8 +11,8 @@ from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.structures import InstanceData, PixelData
 
+from mmspike.checkpoint import load_checkpoint_file
 from mmspike.engine.building import name_misspellings
-from mmspike.engine.checkpoint import load_checkpoint_file
 from mmspike.engine.config import sequence_loader
 from mmspike.engine.weights import check_fits
 from mmspike.errors import UserError

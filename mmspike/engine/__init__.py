@@ -1,8 +1,8 @@
 """What surrounds a model in training and testing."""
 
+from mmspike.checkpoint import allow_mmengine_types, load_checkpoint_file
 from mmspike.errors import UserError
 
-from .checkpoint import allow_mmengine_types, load_checkpoint_file
 from .config import load_config
 from .hooks import CheckFiniteLossHook, FiringRateHook, RepeatableRunHook, WholeCheckpointHook
 

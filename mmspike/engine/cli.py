@@ -11,13 +11,7 @@ from mmengine.device import get_device
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
-from mmspike.compat import make_torchvision_importable
-from mmspike.deploy import FORMS
-from mmspike.errors import UserError
-from mmspike.process import use_cpu_well
-
-from .building import name_misspellings
-from .checkpoint import (
+from mmspike.checkpoint import (
     allow_mmengine_types,
     check_resumable,
     demand_start,
@@ -26,9 +20,15 @@ from .checkpoint import (
     load_checkpoint_file,
     plain_data_only,
 )
+from mmspike.compat import make_torchvision_importable
+from mmspike.deploy import FORMS
+from mmspike.errors import UserError
+from mmspike.process import use_cpu_well
+
+from .building import name_misspellings
 from .checks import build_dataset, check_classes, check_data, check_detector
 from .compiling import compile_in_long_runs
-from .config import config_parser, load_config
+from .config import check_variable, config_parser, load_config
 from .distributed import add_hook, leave_group, use_launcher
 from .evaluation import (
     deploy,
@@ -45,6 +45,7 @@ from .weights import (
     check_start,
     check_teacher,
     pretrained_files,
+    start_without_pretrained,
 )
 
 FINITE_LOSS_HOOK = 'mmspike.CheckFiniteLossHook'
@@ -90,6 +91,10 @@ def train(argv: Sequence[str] | None = None) -> Runner:
         check_resumable(checkpoint, path)
     runner = _build_runner(config)
     check_teacher(runner.model)
+    if path:
+        start_without_pretrained(runner.model, f"all weights come from '{path}'")
+    else:
+        check_variable(config)
     if checkpoint is None:
         check_pretrained(runner.model)
     # Only a resumed run must fit: weights for a new one may come from other classes.

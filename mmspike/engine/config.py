@@ -9,6 +9,7 @@ from pathlib import Path
 
 from mmengine.config import Config, ConfigDict, DictAction
 
+from mmspike.checkpoint import is_local
 from mmspike.errors import UserError, did_you_mean
 
 from .nodes import walk
@@ -100,8 +101,8 @@ def load_config(path: str | Path, options: dict | None = None) -> Config:
     """Read a config file and merge the values of ``--cfg-options`` into it.
 
     A config copies ``data_root`` into its paths when it is read. An option ``data_root=...``
-    therefore replaces the old folder at the beginning of every path first; other options come
-    after it and win.
+    therefore replaces the old folder at the beginning of every path first, and ``pretrained=...``
+    reaches the backbone; other options come after them and win.
 
     Args:
         path: The config file, or the name of one that mmspike ships.
@@ -110,7 +111,8 @@ def load_config(path: str | Path, options: dict | None = None) -> Config:
     Raises:
         UserError: If the file is absent or cannot be read, an option is none that anything reads,
             ``data_root`` is set and the config has none or uses it nowhere, or it lacks the slash
-            at its end that the config's paths want.
+            at its end that the config's paths want, or ``pretrained`` is set and there is no
+            backbone, or it is no file.
     """
     config = _read(find_config(path))
     options = dict(options or {})
@@ -128,6 +130,8 @@ def load_config(path: str | Path, options: dict | None = None) -> Config:
                 f"data_root={new} would change nothing; set data_root in the config's "
                 'dataloaders and evaluators to the variable data_root.'
             )
+    if 'pretrained' in options:
+        _set_pretrained(config, options.pop('pretrained'))
     check_options(config, options)
     try:
         config.merge_from_dict(options)
@@ -137,6 +141,41 @@ def load_config(path: str | Path, options: dict | None = None) -> Config:
             'lead through dicts, and numbers through a list to one of its dicts; correct it.'
         ) from error
     return config
+
+
+def _set_pretrained(config: Config, file: object) -> None:
+    """Let the backbone of a config start from a file, or from scratch by None."""
+    if file is not None and (not isinstance(file, str) or not file or not is_local(file)):
+        raise UserError(
+            f'--cfg-options pretrained={file} is no file of this machine; give the path of a '
+            'checkpoint, or None to start from scratch.'
+        )
+    model: dict = config.get('model') or {}
+    if not isinstance(model.get('backbone'), dict):
+        raise UserError(
+            f'--cfg-options sets pretrained={file}, but the config has no model.backbone to start '
+            'from it; leave it out.'
+        )
+    # mmseg's configs may have it in the model, which hands it to the backbone.
+    holder = model if model.get('pretrained') else model['backbone']
+    config.pretrained = holder['pretrained'] = file
+
+
+def check_variable(config: Config) -> None:
+    """Demand that the variable ``pretrained`` of a config is what its backbone starts from.
+
+    Raises:
+        UserError: If a config has changed one of the two that it inherits, and not the other.
+    """
+    backbone: dict = (config.get('model') or {}).get('backbone') or {}
+    if 'pretrained' not in config or 'pretrained' not in backbone:
+        return
+    if config.pretrained != backbone['pretrained']:
+        raise UserError(
+            f'pretrained of the config is {config.pretrained!r}, but its backbone starts from '
+            f'{backbone["pretrained"]!r}; where a config sets pretrained, let it set model = '
+            'dict(backbone=dict(pretrained=pretrained)) too, or use --cfg-options pretrained=FILE.'
+        )
 
 
 def _read(file: Path) -> Config:

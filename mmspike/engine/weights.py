@@ -1,17 +1,19 @@
 """The weights of a checkpoint against the model that they go into: every one of them must fit."""
 
+import logging
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from mmengine.logging import print_log
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from torch import nn
 
+from mmspike.checkpoint import is_local, load_checkpoint_file, misfits, show_shape
 from mmspike.errors import UserError
-
-from .checkpoint import is_local, load_checkpoint_file
+from mmspike.models.backbones import MetaSpikeFormer
 
 # What mmseg, mmdet and mmpretrain call the layers that have an output for every class.
 CLASSIFYING_LAYERS = ('conv_seg', 'fc_cls', 'conv_logits', 'retina_cls', 'conv_cls', 'fc')
@@ -34,8 +36,8 @@ def check_fits(
         UserError: If a shape differs or a parameter of the model is absent.
     """
     model, weights = unwrap(model), _weights(checkpoint)
-    for name, shape, own in _misfits(model, weights):
-        there = f'{name} is {_show(shape)} there and {_show(own)} in the config'
+    for name, shape, own in misfits(model, weights):
+        there = f'{name} is {show_shape(shape)} there and {show_shape(own)} in the config'
         classes = _class_counts(model, name, shape, own)
         if classes is None:
             raise UserError(
@@ -74,8 +76,8 @@ def check_start(model: nn.Module, checkpoint: dict, path: str | Path) -> str | N
     way_out = 'give the right one with --cfg-options load_from=FILE, or start without by None'
     if not weights.keys() & model.state_dict().keys():
         raise UserError(f"Checkpoint '{path}' holds no weight of this model; {way_out}.")
-    misfits = list(_misfits(model, weights))
-    for name, shape, own in misfits:
+    differing = list(misfits(model, weights))
+    for name, shape, own in differing:
         classes = _class_counts(model, name, shape, own)
         if classes is not None:
             return (
@@ -83,11 +85,11 @@ def check_start(model: nn.Module, checkpoint: dict, path: str | Path) -> str | N
                 f'num_classes={classes[1]}, so {name.rpartition(".")[0]} and whatever else depends '
                 'on the classes starts from new weights, the rest from the checkpoint.'
             )
-    if misfits:
-        name, shape, own = misfits[0]
+    if differing:
+        name, shape, own = differing[0]
         raise UserError(
-            f"Checkpoint '{path}' is of another model: {name} is {_show(shape)} there and "
-            f'{_show(own)} in the config; {way_out}.'
+            f"Checkpoint '{path}' is of another model: {name} is {show_shape(shape)} there and "
+            f'{show_shape(own)} in the config; {way_out}.'
         )
     return None
 
@@ -107,16 +109,6 @@ def unwrap(model: Any) -> nn.Module:
 def _weights(checkpoint: dict) -> dict:
     weights = checkpoint.get('state_dict', checkpoint)
     return {re.sub(r'^module\.', '', name): value for name, value in weights.items()}
-
-
-def _misfits(
-    model: nn.Module, weights: dict
-) -> Iterator[tuple[str, torch.Size | None, torch.Size]]:
-    """Yield name, shape in the checkpoint and own shape of every tensor in which they differ."""
-    for name, own in model.state_dict().items():
-        shape = getattr(weights.get(name, own), 'shape', None)
-        if shape != own.shape:
-            yield name, shape, own.shape
 
 
 def _class_counts(
@@ -148,18 +140,44 @@ def check_pretrained(model: nn.Module) -> None:
         model: A model that is built and not yet initialized.
 
     Raises:
-        UserError: If a shape differs or a parameter is absent.
+        UserError: If a file of `pretrained` is not there, a shape differs or a parameter is absent.
     """
+    for backbone in pretrained_backbones(model):
+        backbone.load_pretrained()
     for module in model.modules():
-        init_cfgs = getattr(module, 'init_cfg', None) or []
         if not type(module).__module__.startswith('mmspike.'):
             continue
+        init_cfgs = getattr(module, 'init_cfg', None) or []
         for init_cfg in [init_cfgs] if isinstance(init_cfgs, Mapping) else init_cfgs:
             for path in pretrained_files(init_cfg):
                 weights = _weights(load_checkpoint_file(path))
                 prefix = init_cfg.get('prefix') or ''
                 own = {k[len(prefix) :]: v for k, v in weights.items() if k.startswith(prefix)}
                 check_fits(module, own, path, getattr(module, 'not_pretrained', ()))
+
+
+def pretrained_backbones(model: nn.Module) -> Iterator[Any]:
+    """Yield the backbones of mmspike that start from a file when the model is initialized."""
+    for module in model.modules():
+        if isinstance(module, MetaSpikeFormer) and module.pretrained:
+            yield module
+
+
+def start_without_pretrained(model: nn.Module, why: str, level: int = logging.INFO) -> None:
+    """Let the backbones of a model start without the file of `pretrained`, and log why.
+
+    Args:
+        model: A model that is built and not yet initialized.
+        why: The rest of the sentence.
+        level: Of the log.
+    """
+    for backbone in pretrained_backbones(model):
+        print_log(
+            f"The backbone does not start from pretrained='{backbone.pretrained}': {why}.",
+            'current',
+            level,
+        )
+        backbone.pretrained = None
 
 
 def check_teacher(model: nn.Module) -> None:
@@ -175,10 +193,6 @@ def check_teacher(model: nn.Module) -> None:
     if isinstance(teacher, nn.Module):
         for path in pretrained_files(teacher.init_cfg):
             check_fits(teacher, load_checkpoint_file(path), path)
-
-
-def _show(shape: torch.Size | None) -> str:
-    return 'no tensor' if shape is None else str(tuple(shape))
 
 
 def pretrained_files(node: object) -> Iterator[str]:

@@ -8,8 +8,8 @@ import torch
 from mmengine.logging import HistoryBuffer, MessageHub
 from torch import nn
 
+from mmspike.checkpoint import allow_mmengine_types
 from mmspike.engine import UserError, load_checkpoint_file
-from mmspike.engine.checkpoint import allow_mmengine_types
 from mmspike.engine.weights import check_fits, check_start, pretrained_files
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from mmspike.engine import UserError, load_config
-from mmspike.engine.config import config_parser
+from mmspike.engine.config import check_variable, config_parser
 
 TEXT = """
 data_root = 'data/coco/'
@@ -255,3 +255,50 @@ def test_a_root_that_wants_a_slash(tmp_path, monkeypatch, options):
         load_config(path, options)
     (tmp_path / 'mineval.json').write_text('')
     assert load_config(path, options).file == 'mineval.json'
+
+
+MODEL = "pretrained = 'a.pth'\nmodel = dict(backbone=dict(type='B', pretrained=pretrained))"
+
+
+@pytest.mark.parametrize('new', ['new.pth', None])
+def test_pretrained_reaches_the_backbone(tmp_path, new):
+    path = tmp_path / 'config.py'
+    path.write_text(MODEL)
+    config = load_config(path, {'pretrained': new})
+    assert config.pretrained == config.model.backbone.pretrained == new
+    check_variable(config)
+    path.write_text("model = dict(backbone=dict(type='B'))")
+    assert load_config(path, {'pretrained': new}).model.backbone.pretrained == new
+    # As in configs of mmseg.
+    path.write_text("model = dict(pretrained='open-mmlab://x', backbone=dict(type='B'))")
+    config = load_config(path, {'pretrained': new})
+    assert config.model.pretrained == new and 'pretrained' not in config.model.backbone
+
+
+def test_pretrained_that_cannot_be_set(tmp_path):
+    path = tmp_path / 'config.py'
+    path.write_text(MODEL)
+    for wrong in ('', 5, 'https://a.org/b.pth'):
+        with pytest.raises(UserError, match=f'pretrained={wrong} is no file of this machine'):
+            load_config(path, {'pretrained': wrong})
+    for text in ('a = 1', 'model = dict(pretrained=None)'):
+        path.write_text(text)
+        with pytest.raises(UserError, match='has no model.backbone to start from it'):
+            load_config(path, {'pretrained': 'new.pth'})
+
+
+def test_a_variable_and_a_backbone_that_differ(tmp_path):
+    path = tmp_path / 'config.py'
+    for line, fits in (
+        ("pretrained = 'b.pth'", False),
+        ('pretrained = None', False),
+        ("model['backbone']['pretrained'] = None", False),
+        ("model['backbone'] = dict(type='C')", True),  # Another backbone, another variable.
+        ('del pretrained', True),
+    ):
+        path.write_text(f'{MODEL}\n{line}')
+        if fits:
+            check_variable(load_config(path))
+            continue
+        with pytest.raises(UserError, match='pretrained of the config is .*, but its backbone'):
+            check_variable(load_config(path))

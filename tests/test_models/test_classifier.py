@@ -11,8 +11,9 @@ from spikes import may_see_real_values, see_real_values
 
 from mmspike.analysis.spike_driven import enliven
 from mmspike.engine.cli import test as run_test
-from mmspike.engine.convert import convert_checkpoint, convert_state_dict
+from mmspike.engine.convert import convert_checkpoint
 from mmspike.errors import UserError
+from mmspike.models.backbones.released import convert_state_dict
 
 pytest.importorskip('mmpretrain', reason='classifiers are models of mmpretrain')
 from mmpretrain.structures import DataSample  # noqa: E402

@@ -112,8 +112,8 @@ def test_weights_named_for_another_backbone_are_left_out_with_a_warning(monkeypa
     monkeypatch.setattr(
         'mmspike.models.backbones.meta_spikeformer.print_log', lambda text, **_: said.append(text)
     )
-    assert tiny(pretrained='open-mmlab://resnet50_v1c').init_cfg is None
-    assert tiny(pretrained='ours.pth').init_cfg['checkpoint'] == 'ours.pth'
+    assert tiny(pretrained='open-mmlab://resnet50_v1c').pretrained is None
+    assert tiny(pretrained='ours.pth').pretrained == 'ours.pth'
     assert len(said) == 1
     assert 'open-mmlab://resnet50_v1c' in said[0]
 

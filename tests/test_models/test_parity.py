@@ -9,9 +9,10 @@ from mmengine.runner.checkpoint import load_checkpoint
 from released import golden, golden_images, released_checkpoint
 from torch import nn
 
-from mmspike.engine.convert import convert_checkpoint, convert_name
+from mmspike.engine.convert import convert_checkpoint
 from mmspike.engine.weights import check_pretrained
 from mmspike.models.backbones import MetaSpikeFormer
+from mmspike.models.backbones.released import convert_name
 from mmspike.neurons import LIF, mean_over_time
 
 
@@ -26,16 +27,16 @@ def converted(tmp_path_factory):
     return folder / 'converted.pth'
 
 
+def from_backbone(checkpoint, prefix='backbone.'):
+    return dict(type='Pretrained', checkpoint=str(checkpoint), prefix=prefix)
+
+
 class Classifier(nn.Module):
     """Mean over H and W of the membrane potentials, LIF, linear, mean over T."""
 
-    def __init__(self, checkpoint, time_steps):
+    def __init__(self, checkpoint, time_steps, **start):
         super().__init__()
-        self.backbone = MetaSpikeFormer(
-            '15m',
-            time_steps=time_steps,
-            init_cfg=dict(type='Pretrained', checkpoint=str(checkpoint), prefix='backbone.'),
-        ).double()
+        self.backbone = MetaSpikeFormer('15m', time_steps=time_steps, **start).double()
         self.backbone.init_weights()
         weights = torch.load(checkpoint)['state_dict']
         self.neuron = LIF(time_steps)
@@ -49,10 +50,16 @@ class Classifier(nn.Module):
         return outs, mean_over_time(logits, self.time_steps)
 
 
-@pytest.mark.parametrize('time_steps', [1, 4])
-def test_15m_reproduces_the_released_numbers(converted, time_steps):
+@pytest.mark.parametrize(
+    ('start', 'time_steps'), [('released', 1), ('released', 4), ('converted', 1), ('init_cfg', 4)]
+)
+def test_15m_reproduces_the_released_numbers(converted, start, time_steps):
     expected = golden(time_steps)
-    model = Classifier(converted, time_steps).eval()
+    if start == 'init_cfg':
+        options = dict(init_cfg=from_backbone(converted))
+    else:
+        options = dict(pretrained=str(converted.with_name(f'{start}.pth')))
+    model = Classifier(converted, time_steps, **options).eval()
     rates = []
     for module in model.modules():
         if isinstance(module, LIF):
@@ -96,9 +103,12 @@ def test_foreign_name(name):
 
 
 def test_a_checkpoint_of_another_size_is_refused(converted):
-    init_cfg = dict(type='Pretrained', checkpoint=str(converted), prefix='backbone.')
+    init_cfg = from_backbone(converted)
     check_pretrained(MetaSpikeFormer('15m', init_cfg=[init_cfg]))
     with pytest.raises(ValueError, match=r'downsamplings.0.conv.weight is \(32, .* and \(64, '):
         check_pretrained(MetaSpikeFormer('55m', init_cfg=[init_cfg]))
     with pytest.raises(ValueError, match='it lacks downsamplings.0.conv.weight'):
-        check_pretrained(MetaSpikeFormer('15m', init_cfg={**init_cfg, 'prefix': 'model.'}))
+        check_pretrained(MetaSpikeFormer('15m', init_cfg=from_backbone(converted, 'model.')))
+    for path in (converted, converted.with_name('released.pth')):
+        with pytest.raises(ValueError, match=r'another size.*conv.weight is \(32, .* and \(48, '):
+            check_pretrained(MetaSpikeFormer('31m', pretrained=str(path)))

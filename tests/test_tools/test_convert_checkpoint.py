@@ -26,7 +26,7 @@ def test_says_how_to_use_what_it_wrote(tmp_path, environment):
     torch.save(released_checkpoint('15m'), tmp_path / 'released.pth')
     done = convert(tmp_path / 'released.pth', tmp_path / 'new' / 'converted.pth', environment)
     assert done.returncode == 0, done.stderr
-    assert "prefix='backbone.'" in done.stdout
+    assert f'pretrained={tmp_path / "new" / "converted.pth"}' in done.stdout
     weights = torch.load(tmp_path / 'new' / 'converted.pth')['state_dict']
     assert 'backbone.stages.3.5.token_mixer.query_conv.pointwise1.weight' in weights
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from mmspike.checkpoint import latest_checkpoint
 from mmspike.engine import cli, load_checkpoint_file
-from mmspike.engine.checkpoint import latest_checkpoint
 from mmspike.engine.hooks.whole_checkpoint_hook import WholeFileBackend
 from mmspike.errors import UserError
 

@@ -27,14 +27,25 @@ def pretrained(shapes, tmp_path_factory):
     return work_dir / 'epoch_1.pth'
 
 
-@pytest.mark.parametrize('name', ['mask_rcnn', 'semantic_fpn'])
-def test_the_backbone_starts_where_pretraining_ended(shapes, pretrained, name, tmp_path):
+@pytest.mark.parametrize(
+    ('name', 'start'),
+    [
+        ('mask_rcnn', ['pretrained={}']),
+        (
+            'semantic_fpn',
+            [
+                'model.backbone.init_cfg.type=Pretrained',
+                'model.backbone.init_cfg.prefix=backbone.',
+                'model.backbone.init_cfg.checkpoint={}',
+            ],
+        ),
+    ],
+)
+def test_the_backbone_starts_where_pretraining_ended(shapes, pretrained, name, start, tmp_path):
     config = CONFIGS / f'{name}_metaspike-tiny_t1_shapes.py'
     pytest.importorskip('mmdet' if name == 'mask_rcnn' else 'mmseg', reason='its library')
     options = [
-        'model.backbone.init_cfg.type=Pretrained',
-        'model.backbone.init_cfg.prefix=backbone.',
-        f'model.backbone.init_cfg.checkpoint={pretrained}',
+        *(option.format(pretrained) for option in start),
         'train_dataloader.batch_size=2',
         'train_dataloader.num_workers=0',
         'train_dataloader.persistent_workers=False',

@@ -7,6 +7,7 @@ Neck and heads start as mmdet's classes do: Xavier in the pyramid and in the box
 layers, normal and Kaiming elsewhere. The paper says Xavier for all of it.
 """
 
+pretrained = None
 norm_cfg = dict(type='BN', requires_grad=True)
 model = dict(
     type='mmspike.SpikeMaskRCNN',
@@ -25,6 +26,7 @@ model = dict(
         neuron=dict(type='mmspike.LIF'),
         out_indices=(1, 2, 3, 4),
         out_strides=(4, 8, 16, 32),  # Stage 4 has 16; pooling makes it a pyramid.
+        pretrained=pretrained,
     ),
     neck=dict(
         type='mmspike.SpikeFPN',

@@ -5,6 +5,7 @@ whole segmentor at T = 4, ``model.backbone.neuron.type=ReLU`` makes it its ANN t
 ``model.backbone.time_reduction=mean`` averages over T before the neck, as the released code did.
 """
 
+pretrained = None
 norm_cfg = dict(type='BN', requires_grad=True)
 model = dict(
     type='mmspike.SpikeEncoderDecoder',
@@ -23,6 +24,7 @@ model = dict(
         time_steps=1,
         neuron=dict(type='mmspike.LIF'),
         out_indices=(0, 1, 2, 4),
+        pretrained=pretrained,
     ),
     neck=dict(
         type='FPN',

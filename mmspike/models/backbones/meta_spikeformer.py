@@ -1,7 +1,7 @@
 """Meta-SpikeFormer, the backbone of Spike-driven Transformer V2 (Yao et al., ICLR 2024)."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -36,6 +36,7 @@ from mmspike.neurons import (
 from mmspike.registry import MODELS
 
 from .architectures import output_strides, resolve_arch, resolve_variant
+from .pretrained import load_pretrained
 
 
 def check_outputs(
@@ -153,9 +154,10 @@ class MetaSpikeFormer(BaseModule):
             GPUs in half precision; None does so on CPUs. Only spiking models get features in
             that order; stock models get the usual one, for mmcv's RoIAlign misreads the other.
         init_cfg: Initialization config, such as ``dict(type='Pretrained', checkpoint=...)``.
-        pretrained: The same in short, a file, as mmseg hands it down from its configs. A name of
-            the model zoo (``open-mmlab://resnet50_v1c``) is what the backbone was whose place this
-            one takes; it is left out with a warning.
+        pretrained: A checkpoint that the backbone starts from, of our classifiers or a released one
+            as it is; it is read when the weights are initialized, and must fit. A name of the model
+            zoo (``open-mmlab://resnet50_v1c``) is what the backbone was whose place this one takes,
+            handed down by mmseg's configs; it is left out with a warning.
 
     Shape:
         - input: a still image ``[B, C, H, W]``, shown at every step, or a sequence
@@ -168,7 +170,7 @@ class MetaSpikeFormer(BaseModule):
             number, or a norm in training gets a single value.
     """
 
-    # Parts that are new in every model; no checkpoint of a classifier holds them.
+    # Parts that are new in every model, and never taken from a checkpoint of another.
     not_pretrained = ('adapters.',)
     # Whether what follows takes features in any order of memory; spiking models say so.
     keep_layout = False
@@ -192,6 +194,17 @@ class MetaSpikeFormer(BaseModule):
         pretrained: str | None = None,
         variant: dict | None = None,
     ) -> None:
+        if pretrained is not None and (not isinstance(pretrained, str) or not pretrained):
+            raise UserError(
+                f'pretrained is {pretrained!r}, but it must be a checkpoint file, or None to start '
+                'from scratch.'
+            )
+        init_cfgs = [init_cfg] if isinstance(init_cfg, Mapping) else init_cfg or []
+        if pretrained and any(cfg.get('type') == 'Pretrained' for cfg in init_cfgs):
+            raise UserError(
+                f"the backbone has pretrained='{pretrained}', and a checkpoint in its init_cfg; "
+                'leave init_cfg out and give its file as pretrained, converted or not.'
+            )
         if pretrained and '://' in pretrained:
             print_log(
                 f'The config names pretrained={pretrained!r}, weights of another backbone; '
@@ -199,9 +212,10 @@ class MetaSpikeFormer(BaseModule):
                 logger='current',
                 level=logging.WARNING,
             )
-        elif pretrained:
-            init_cfg = {'type': 'Pretrained', 'checkpoint': pretrained, 'prefix': 'backbone.'}
+            pretrained = None
         super().__init__(init_cfg)
+        self.pretrained = pretrained
+        self.size = arch if isinstance(arch, str) and not variant else None
         variant = resolve_variant(variant)
         arch = resolve_arch(arch, variant)
         last = len(arch['dims']) - 1
@@ -244,6 +258,26 @@ class MetaSpikeFormer(BaseModule):
             )
         set_time_steps(self, self.time_steps)
         self._freeze()
+
+    def init_weights(self) -> None:
+        """Initialize the weights, those of `pretrained` last.
+
+        Raises:
+            UserError: If the file is not there, or does not fit.
+        """
+        again = self.is_init  # Then BaseModule warns, and changes nothing.
+        super().init_weights()
+        if not again:
+            self.load_pretrained()
+
+    def load_pretrained(self) -> None:
+        """Load the checkpoint that `pretrained` names, if it names one.
+
+        Raises:
+            UserError: If the file is not there, or does not fit.
+        """
+        if self.pretrained:
+            load_pretrained(self, self.pretrained, self.size, self.not_pretrained)
 
     @property
     def out_time_steps(self) -> int:

@@ -19,11 +19,14 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.logging import HistoryBuffer
+from torch import Tensor, nn
 
 from mmspike.errors import UserError
 
 PLAIN = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'  # What torch itself looks at, in every load.
 RESUME_KEYS = ('state_dict', 'meta', 'message_hub')
+# Under which key mmengine, timm and the authors, and other training scripts save the weights.
+WRAPPERS = ('state_dict', 'model', 'model_state_dict')
 
 
 def _history_method(owner: type, name: str) -> object:
@@ -101,6 +104,42 @@ def load_checkpoint_file(path: str | Path) -> dict:
                 'of names there; give another file.'
             )
     return checkpoint
+
+
+def find_weights(checkpoint: Mapping) -> dict[str, Tensor]:
+    """Take the weights out of a checkpoint of any training script.
+
+    Args:
+        checkpoint: What `load_checkpoint_file` returned.
+
+    Returns:
+        The tensors under `WRAPPERS`, else the checkpoint's own, without the ``module.`` and
+        ``_orig_mod.`` that DistributedDataParallel and torch.compile put into names.
+    """
+    wrapped = (checkpoint.get(key) for key in WRAPPERS)
+    weights = next((part for part in wrapped if isinstance(part, Mapping)), checkpoint)
+    return {
+        re.sub(r'^(module\.|_orig_mod\.)+|_orig_mod\.', '', str(name)): value
+        for name, value in weights.items()
+        if isinstance(value, Tensor)
+    }
+
+
+def misfits(model: nn.Module, weights: Mapping) -> Iterator[tuple[str, Any, torch.Size]]:
+    """Yield every tensor whose shape differs between a model and the weights that have it.
+
+    Returns:
+        The name, the shape in `weights`, None if no tensor stands there, and the model's shape.
+    """
+    for name, own in model.state_dict().items():
+        shape = getattr(weights.get(name, own), 'shape', None)
+        if shape != own.shape:
+            yield name, shape, own.shape
+
+
+def show_shape(shape: torch.Size | None) -> str:
+    """Write a shape, or that there is none, into a sentence."""
+    return 'no tensor' if shape is None else str(tuple(shape))
 
 
 def _check_size(file: Path, path: str | Path) -> None:
