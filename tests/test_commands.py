@@ -41,7 +41,7 @@ ELSEWHERE = {
     'coverage': 'takes longer than all tests, which it runs',
     'mim': 'changes the environment: tools/dev/try_mim.sh runs these',
     'bash tools/dev/try_mim.sh': 'installs openmim: run by hand, docs/install.md has its outcome',
-    'python3 tools/dev/compat.py': 'makes environments for hours: the README has what came out',
+    'python3 tools/dev/compat.py': 'makes environments for hours: docs/install.md has the outcome',
     'python3 tools/dev/docker_steps.py': 'sets up for minutes: test_docker.py',
     'docker': 'needs an engine: test_docker.py runs the steps of the image',
 }

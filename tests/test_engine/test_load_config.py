@@ -107,7 +107,7 @@ def test_options_that_can():
 
 @pytest.mark.parametrize('same', ['data/coco/', 'data/coco'])
 def test_the_folder_that_the_config_names_already(path, same):
-    """As in the README's own command for COCO."""
+    """As in the documented command for COCO."""
     config = load_config(path, {'data_root': same})
     assert config.to_dict() == load_config(path).to_dict()
 
