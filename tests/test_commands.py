@@ -187,6 +187,8 @@ def fill_in(words, place):
             value = str(Config.fromfile(place / config).data_root)
         elif value in ('IMAGE', 'INPUT'):
             value = picture
+        elif word == 'pretrained=FILE':
+            value = 'None'  # No ImageNet checkpoint fits the narrow models: test_finetune.py.
         elif value == 'CHECKPOINT':
             value = checkpoint_of(config.stem, place)
         elif value.startswith('work_dirs/') and value.endswith('.pth'):
