@@ -210,7 +210,7 @@ def _examine_compiler() -> Finding:
         return Finding(
             'compiler',
             'missing',
-            'no C++ compiler: neurons run as plain loops, a fifth slower in training',
+            'no C++ compiler: neurons run as plain loops, which are slower',
             'install one, on Debian or Ubuntu with apt-get install g++',
         )
     return Finding('compiler', 'ok', f'{compiler}: neurons run compiled')

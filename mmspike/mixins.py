@@ -1,4 +1,4 @@
-"""The base of mixins that stand before a stock module: to a type checker a module, else nothing."""
+"""Base class of mixins before a stock module: nn.Module to type checkers, object at run time."""
 
 from typing import TYPE_CHECKING
 

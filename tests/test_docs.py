@@ -5,12 +5,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
+from mmengine.registry import DATASETS, DefaultScope
 
+import mmspike
 from mmspike.engine import load_config
 
 ROOT = Path(__file__).parents[1]
 FIRST_HOUR = (ROOT / 'docs' / 'first_hour.md').read_text()
+API = (ROOT / 'docs' / 'api.md').read_text()
 
 
 def test_sphinx_builds_them_without_warnings(tmp_path):
@@ -23,7 +28,7 @@ def test_sphinx_builds_them_without_warnings(tmp_path):
     assert 'T through a detector' in (tmp_path / 'how_it_works.html').read_text()
 
 
-@pytest.mark.parametrize(('number', 'count'), enumerate([2, 2]))
+@pytest.mark.parametrize(('number', 'count'), enumerate([2, 2, 2, 2]))
 def test_the_configs_of_the_first_hour(number, count):
     """They are written beside ours, train on the named classes, and reach the data."""
     config = re.findall(r'```python\n(.*?)```', FIRST_HOUR, re.DOTALL)[number]
@@ -39,3 +44,31 @@ def test_the_configs_of_the_first_hour(number, count):
         assert len(dataset.metainfo.classes) == count
     text = str(config.model.to_dict())
     assert set(re.findall(r"'num_classes': (\d+)", text)) == {str(count)}
+
+
+def test_a_published_config_takes_label_maps_of_ones_own(tmp_path):
+    pytest.importorskip('mmseg', reason='a config of mmseg')
+    example = re.findall(r'```python\n(.*?)```', FIRST_HOUR, re.DOTALL)[3]
+    path = tmp_path / 'mine.py'
+    path.write_text(example.replace("['", f"['{ROOT / 'configs'}/", 1))
+    config = load_config(path, {'data_root': str(tmp_path)})
+    for split in ('train', 'val'):
+        for kind in ('images', 'labels'):
+            (tmp_path / kind / split).mkdir(parents=True)
+        cv2.imwrite(str(tmp_path / f'images/{split}/a.jpg'), np.zeros((40, 60, 3), np.uint8))
+        cv2.imwrite(str(tmp_path / f'labels/{split}/a.png'), np.ones((40, 60), np.uint8))
+        with DefaultScope.overwrite_default_scope('mmseg'):
+            dataset = DATASETS.build(config[f'{split}_dataloader'].dataset)
+            assert dataset.metainfo['classes'] == ('road', 'other')
+            truth = dataset[0]['data_samples'].gt_sem_seg.data
+        assert truth.unique().tolist() == [1]
+
+
+def test_the_page_of_names_imports_every_public_model():
+    for library in ('mmdet', 'mmseg', 'mmpretrain'):
+        pytest.importorskip(library, reason='models of all three are on the page')
+    names = {}
+    for block in re.findall(r'```python\n(.*?)```', API, re.DOTALL):
+        exec(block, names)
+    classes = {name for name in mmspike.models.__all__ if name[0].isupper()}
+    assert classes and classes <= names.keys()

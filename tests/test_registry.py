@@ -9,6 +9,7 @@ from mmengine.registry import DATASETS, HOOKS, MODELS, TRANSFORMS, DefaultScope
 from torch import nn
 
 import mmspike.registry as ours
+from mmspike import models
 from mmspike.neurons import set_time_steps
 
 SCOPES = [s for s in ('mmdet', 'mmseg', 'mmpretrain') if find_spec(s)]
@@ -225,9 +226,20 @@ model = MODELS.build(dict(type='mmspike.MetaSpikeFormer'))
 hook = HOOKS.build(dict(type='mmspike.CheckFiniteLossHook'))
 transform = TRANSFORMS.build(dict(type='mmspike.BinEvents'))
 print(*(type(built).__name__ for built in (model, hook, transform)))
+from mmspike.models import *
+print(MetaSpikeFormer.__name__)
+for library, name in (('mmdet', 'SpikeMaskRCNN'), ('mmseg', 'SpikeFPNHead')):
+    if library in {missing!r}:
+        assert name not in globals()
+        try:
+            exec(f'from mmspike.models import {{name}}')
+        except ImportError as error:
+            assert str(error).startswith(f'{{name}} needs {{library}}, '), error
+        else:
+            raise AssertionError(name)
 """
-    built = ['MetaSpikeFormer', 'CheckFiniteLossHook', 'BinEvents']
-    assert run_python(hide).split()[-3:] == built
+    built = ['MetaSpikeFormer', 'CheckFiniteLossHook', 'BinEvents', 'MetaSpikeFormer']
+    assert run_python(hide).split()[-4:] == built
 
 
 def test_a_library_that_cannot_be_imported_takes_only_its_own_models(tmp_path):
@@ -242,3 +254,31 @@ print(type(MODELS.build(dict(type='mmspike.MetaSpikeFormer'))).__name__)
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
     assert done.stdout.split()[-1] == 'MetaSpikeFormer'
     assert 'mmseg is installed but cannot be imported (needs ftfy)' in done.stdout + done.stderr
+
+
+def test_parts_are_imported_on_first_use():
+    code = """
+import mmspike
+mmspike.models.MetaSpikeFormer
+print(all(hasattr(mmspike, name) for name in mmspike.__all__))
+print(set(mmspike.__all__) <= set(dir(mmspike)), hasattr(mmspike, 'modells'))
+"""
+    assert run_python(code).split()[-3:] == ['True', 'True', 'False']
+
+
+@pytest.mark.skipif('mmdet' not in SCOPES, reason='mmdet is not installed')
+def test_models_are_imported_by_their_names():
+    code = (
+        'from mmspike.models import MetaSpikeFormer, SpikeMaskRCNN; print(SpikeMaskRCNN.__name__)'
+    )
+    assert run_python(code).split()[-1] == 'SpikeMaskRCNN'
+
+
+def test_names_of_models_are_those_of_their_parts():
+    assert SCOPES
+    for library in SCOPES:
+        for part, names in models.PARTS[library].items():
+            module = getattr(models, part)
+            assert sorted(names) == sorted(module.__all__)
+            assert all(getattr(models, name) is getattr(module, name) for name in names)
+            assert {part, *names} <= set(models.__all__) & set(dir(models))

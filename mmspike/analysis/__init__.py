@@ -1,4 +1,4 @@
-"""What looks at models while they run: firing rates and their pictures. Models do not know it."""
+"""Analysis of running models: firing rates, energy, the proof of spikes, and pictures of them."""
 
 from .firing import FiringRateRecorder, LayerRecord, find_neurons, mean_map
 

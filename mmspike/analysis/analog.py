@@ -1,4 +1,4 @@
-"""Operations on analog values that no neuron precedes and no weight layer is: they are listed."""
+"""Count analog operations outside weight layers: upsampling, pooling, RoIAlign, additions."""
 
 from collections import Counter
 from collections.abc import Callable

@@ -180,7 +180,7 @@ def _others(energy: Energy) -> list[str]:
     lines = []
     for kind in dict.fromkeys(kind for kind, _ in energy.analog):
         count = sum(n for (k, _), n in energy.analog.items() if k == kind) / energy.images
-        lines.append(f'analog besides, without a weight: {count / 1e6:.4g} M {kind} an image')
+        lines.append(f'on analog values, without a weight: {count / 1e6:.4g} M {kind} an image')
     if energy.not_run:
         lines.append(f'never run: {", ".join(energy.not_run)}')
     return lines

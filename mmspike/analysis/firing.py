@@ -65,7 +65,7 @@ class FiringRateRecorder:
 
     Args:
         model: A model whose neurons spike.
-        keep_map: Tells by a layer's name whether to record where it fires, besides how often; None
+        keep_map: Tells by a layer's name whether to record where it fires, not only how often; None
             records no maps.
 
     Raises:

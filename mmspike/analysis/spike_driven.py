@@ -1,4 +1,4 @@
-"""What weights and matrix products really see while a model runs: spikes, or something else."""
+"""Record what weights and matrix products see while a model runs: spikes, or analog values."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -69,8 +69,8 @@ class Operand:
 class OperandRecorder(TrackedFunctions):
     """Look at the operands of every convolution, linear layer and matrix product of a model.
 
-    It sees torch's own functions, whoever calls them, so nothing passes by it: neither a layer that
-    nobody thought of nor a product inside a method. A context manager:
+    It intercepts torch functions, so it also sees unregistered layers and matrix products inside
+    methods. A context manager:
 
         with OperandRecorder(model) as recorder:
             model.test_step(batch)

@@ -1,4 +1,4 @@
-"""Seeing torch's functions as a model calls them, and in which of its modules."""
+"""Intercept the torch functions that a model calls, with the module that calls them."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""What the commands for people do: inference, pictures of spikes, energy, proof and speed."""
+"""Commands for trained models: inference, pictures of spikes, energy, proof and speed."""
 
 from .inference import Inferencer
 

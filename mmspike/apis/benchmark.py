@@ -141,7 +141,7 @@ def _parser() -> ArgumentParser:
     parser.add_argument('configs', nargs='+', help='config files; ratios are to the first')
     parser.add_argument('--against', nargs='+', choices=AGAINST, default=[], help='further sides')
     parser.add_argument(
-        '--time-steps', nargs='+', type=int, default=[], help='the first config with each T besides'
+        '--time-steps', nargs='+', type=int, default=[], help='the first config at these T as well'
     )
     parser.add_argument('--what', choices=WHAT, default='train')
     parser.add_argument('--size', type=int, nargs='+', default=[256], help='pixels: H or H W')

@@ -25,8 +25,8 @@ def infer(argv: Sequence[str] | None = None) -> dict:
         What the inferencer returns.
 
     Raises:
-        UserError: If the command, the config, the checkpoint or an input is not usable. Where it is
-            some images of several, the others are done before.
+        UserError: If the command, the config, the checkpoint or an input is not usable. If only
+            some of several images fail, the rest are processed first.
     """
     parser = _common_parser('Show what a model finds in an image, a folder of images or a video')
     parser.add_argument('checkpoint', help='checkpoint file')
@@ -85,7 +85,7 @@ def show_spikes(argv: Sequence[str] | None = None) -> None:
     mean = sum(rates.values()) / len(rates)
     print(f'{len(rates)} neuron layers fire at {100 * mean:.1f} % on average; {len(silent)} silent')
     if not args.checkpoint:
-        print('no checkpoint was given: these are the spikes of a network that has learnt nothing')
+        print('no checkpoint was given: these are the spikes of an untrained network')
     print(f"heat_maps.png, firing_rates.png, .json and .csv are in '{out_dir}'")
 
 

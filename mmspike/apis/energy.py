@@ -53,7 +53,7 @@ def energy(argv: Sequence[str] | None = None) -> Energy:
     write_report(counted, out_dir)
     show(counted)
     if not args.checkpoint and rates is None:
-        print('no checkpoint was given: these are the rates of a network that has learnt nothing')
+        print('no checkpoint was given: these are the rates of an untrained network')
     print(f"energy.csv, energy.md, energy.json and energy.png are in '{out_dir}'")
     return counted
 

@@ -224,7 +224,7 @@ def dataset_meta(config: Config, checkpoint: dict | None, scope: str) -> dict:
         scope: The library.
 
     Returns:
-        The keys ``classes`` and ``palette``, as far as they are known.
+        The keys ``classes`` and ``palette``; one that neither of them gives is left out.
     """
     own = (checkpoint or {}).get('meta', {}).get('dataset_meta')
     own = {str(k).lower(): v for k, v in own.items()} if isinstance(own, Mapping) else {}

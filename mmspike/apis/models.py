@@ -1,4 +1,4 @@
-"""Models and batches for the commands that look at a model: energy, proof of spikes, speed."""
+"""Build models, and batches of noise, for the commands energy, check and benchmark."""
 
 from importlib import import_module
 from pathlib import Path

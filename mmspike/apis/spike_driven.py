@@ -126,7 +126,7 @@ def judge(
         _refuse(violations, len(operands), averaged)
     if silent:
         way_out = (
-            'leave the checkpoint away, then the norms are set so that the neurons fire'
+            'omit the checkpoint: norms are then randomized so that the neurons fire'
             if from_checkpoint
             else 'try a larger --size or a trained checkpoint'
         )
@@ -156,7 +156,7 @@ def _refuse(violations: Sequence[Operand], count: int, averaged: bool) -> None:
         print(sentence)
     named = _named([f'{o.name} ({o.operation}: {o.kind})' for o in others])
     raise UserError(
-        f'{len(others)} of {count} operations see something else than spikes: {named}; put a '
+        f'{len(others)} of {count} operations see something other than spikes: {named}; put a '
         'neuron before each (docs/own_head.md).'
     )
 

@@ -1,4 +1,4 @@
-"""What generated datasets share: they are written whole or not at all, and known again."""
+"""Shared by generated datasets: write one whole or not at all, and recognize it later."""
 
 import json
 import os
@@ -48,7 +48,7 @@ def is_there(root: Path, manifest: dict) -> bool:
     path = root / MANIFEST
     if not path.is_file():
         raise UserError(
-            f"'{root}' holds something else than generated shapes; name a new or an empty folder."
+            f"'{root}' holds something other than generated shapes; name a new or an empty folder."
         )
     try:
         found = json.loads(path.read_text())

@@ -56,7 +56,7 @@ def _has_16_bits(path: str) -> bool:
     try:
         with Image.open(path) as image:
             return image.mode.startswith('I')
-    except (OSError, ValueError):  # Somewhere else than on a disk.
+    except (OSError, ValueError):  # Not a file on a disk.
         return False
 
 

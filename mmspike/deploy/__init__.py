@@ -1,4 +1,4 @@
-"""Models in the form that runs: norms and separable convolutions merged. Models do not know it."""
+"""Deployment: merge norms and separable convolutions into the form that a chip or CPU runs."""
 
 from .reparameterize import FORMS, reparameterize
 

@@ -1,4 +1,4 @@
-"""What surrounds a model in training and testing."""
+"""Training and testing: commands, configs, checkpoints, hooks, and checks of what users give."""
 
 from mmspike.checkpoint import allow_mmengine_types, load_checkpoint_file
 from mmspike.errors import UserError

@@ -1,4 +1,4 @@
-"""What can be wrong in annotations of COCO's layout: mmdet takes some of it without a word."""
+"""Validate COCO annotation files; mmdet silently accepts several mistakes in them."""
 
 import json
 import math

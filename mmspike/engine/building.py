@@ -1,4 +1,4 @@
-"""One sentence for a config that what is built from it refuses: a type, an argument, a value."""
+"""Turn errors raised while building from a config into one clear sentence."""
 
 import dis
 import inspect
@@ -37,8 +37,8 @@ CALLS = {
 def name_misspellings() -> Iterator[None]:
     """Let what is built inside from a config name what it refuses of the config.
 
-    It decorates functions too. An error that the config is not to blame for, such as a wrong
-    argument that code gives, stays what it is.
+    It decorates functions too. Errors that are not the config's fault, such as a wrong argument in
+    code, pass through unchanged.
 
     Raises:
         UserError: If a type is in no registry, a class gets an argument that it does not take or

@@ -1,4 +1,4 @@
-"""What can be wrong with the data is said before the first iteration."""
+"""Check data, classes and detector of a config before the first iteration."""
 
 import logging
 import os
@@ -183,7 +183,7 @@ def _inner_datasets(dataset: Dataset) -> Iterator[Any]:
 
 
 def _check_folder(folder: str, images: Mapping[str, str], labels: bool) -> None:
-    """Look the files up in one listing: a question per file takes long on a network drive.
+    """Look the files up in one listing of the folder, then ask the size of each wanted one.
 
     Args:
         folder: Where they lie.

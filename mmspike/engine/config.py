@@ -286,7 +286,7 @@ def _rebase(config: ConfigDict, old: str, new: str) -> int:
     """Exchange the folder ``old`` for ``new`` in every path of a config.
 
     Returns:
-        How many paths there are besides ``data_root`` itself.
+        The number of paths other than ``data_root`` itself.
     """
     found = 0
 

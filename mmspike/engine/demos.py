@@ -116,7 +116,7 @@ DEMOS = dict(
         picture='truth on the left, predictions on the right',
         next_steps="""\
   label maps too:  bash tools/demo.sh segmentation
-  your own data:   copy {config}; README.md says what to set
+  your own data:   docs/first_hour.md has a config to copy
   COCO:            python tools/train.py configs/mask_rcnn_metaspike_coco.py --auto-scale-lr
   a bigger model:  the same with configs/mask_rcnn_metaspike-55m_t1_coco.py, on GPUs""",
     ),
@@ -129,7 +129,7 @@ DEMOS = dict(
         picture='image, truth and prediction',
         next_steps="""\
   instances too:   bash tools/demo.sh
-  your own data:   copy {config}; README.md says what to set
+  your own data:   docs/first_hour.md has a config to copy
   ADE20K:          python tools/train.py configs/semantic_fpn_metaspike_ade20k.py --auto-scale-lr
   a bigger model:  the same with configs/semantic_fpn_metaspike-55m_t1_ade20k.py, on GPUs""",
     ),

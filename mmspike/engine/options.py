@@ -13,7 +13,7 @@ from mmspike.errors import UserError, did_you_mean
 from .nodes import walk
 
 SHOWN = 3  # Places of a variable's value in a message.
-# What mmengine's runners, the tools and the inferencers of the libraries read besides.
+# What mmengine's runners, the tools and the inferencers of the libraries read as well.
 READ_BESIDES = (
     'activation_checkpointing',
     'compile',
@@ -37,8 +37,8 @@ def check_options(config: Config, options: Iterable[str]) -> None:
         options: The dotted keys that are to be set in it.
 
     Raises:
-        UserError: If one is neither in the config nor read without, or is a variable of the file,
-            which mmengine would keep and never look at.
+        UserError: If one is neither in the config nor read by anything, or is a variable of
+            the file, which mmengine would keep and never look at.
     """
     read = set(inspect.signature(Runner).parameters)
     known = {*config.keys(), *read, *READ_BESIDES}
@@ -46,7 +46,7 @@ def check_options(config: Config, options: Iterable[str]) -> None:
         key = option.partition('.')[0]
         if key not in known:
             raise UserError(
-                f'--cfg-options sets {key}, which the config has not and nothing reads'
+                f'--cfg-options sets {key}, which is neither in the config nor read by anything'
                 f'{did_you_mean(key, known)}; correct it.'
             )
         if key not in (*read, *READ_BESIDES, 'data_root'):

@@ -1,4 +1,4 @@
-"""What numbers and names a config may hold, for settings that mmengine and torch check late."""
+"""Check numbers and names in a config that mmengine and torch check late or not at all."""
 
 import logging
 import multiprocessing

@@ -73,7 +73,7 @@ def check_start(model: nn.Module, checkpoint: dict, path: str | Path) -> str | N
             one of the model's.
     """
     model, weights = unwrap(model), _weights(checkpoint)
-    way_out = 'give the right one with --cfg-options load_from=FILE, or start without by None'
+    way_out = 'set --cfg-options load_from=FILE, or load_from=None to start from scratch'
     if not weights.keys() & model.state_dict().keys():
         raise UserError(f"Checkpoint '{path}' holds no weight of this model; {way_out}.")
     differing = list(misfits(model, weights))
@@ -95,12 +95,12 @@ def check_start(model: nn.Module, checkpoint: dict, path: str | Path) -> str | N
 
 
 def is_wrapped(model: nn.Module) -> bool:
-    """Tell whether a model stands under ``module`` of what distributes it or augments its tests."""
+    """Whether a model is wrapped for distributed training or test-time augmentation."""
     return is_model_wrapper(model) or isinstance(model, BaseTTAModel)
 
 
 def unwrap(model: Any) -> nn.Module:
-    """Take a model out of what distributes it or augments its tests."""
+    """Take a model out of its wrappers for distributed training or test-time augmentation."""
     while is_wrapped(model):
         model = model.module
     return model

@@ -23,9 +23,9 @@ _keeping: ContextVar[bool] = ContextVar('keeping', default=True)
 
 @contextmanager
 def keep_nothing() -> Iterator[None]:
-    """Leave to others what autograd keeps, as activation checkpointing does, which keeps nothing.
+    """Disable the packing of saved spikes, as activation checkpointing needs, which saves nothing.
 
-    Of nested hooks for saved tensors torch asks the innermost alone.
+    Of nested hooks for saved tensors torch calls only the innermost.
     """
     token = _keeping.set(False)
     try:
@@ -72,7 +72,7 @@ class _Spiking(ModuleMixin):
     def forward(self, x: Tensor, *args: Any) -> Tensor:
         x = self.neuron(x)
         saves = self.training and torch.is_grad_enabled() and _keeping.get()
-        # A subclass of the neuron may fire something else than 0 and 1.
+        # A subclass of the neuron may fire something other than 0 and 1.
         if not (saves and type(self.neuron) is LIF):
             return super().forward(x, *args)
         with keep_small(x):

@@ -6,6 +6,7 @@ What needs one of these libraries is left out where it is not installed, or cann
 import logging
 from importlib import import_module
 from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
 
 from mmengine.logging import print_log
 
@@ -13,14 +14,39 @@ from mmspike import layers
 from mmspike.compat import make_torchvision_importable
 
 from . import backbones
+from .backbones import MetaSpikeFormer
 from .spiking_model import SpikingModel
 
-__all__ = ['SpikingModel', 'backbones', 'layers']
+if TYPE_CHECKING:
+    from .classifiers import *  # noqa: F403
+    from .decode_heads import *  # noqa: F403
+    from .dense_heads import *  # noqa: F403
+    from .detectors import *  # noqa: F403
+    from .heads import *  # noqa: F403
+    from .losses import *  # noqa: F403
+    from .necks import *  # noqa: F403
+    from .roi_heads import *  # noqa: F403
+    from .segmentors import *  # noqa: F403
 
-PARTS = {
-    'mmdet': ('dense_heads', 'detectors', 'necks', 'roi_heads'),
-    'mmseg': ('decode_heads', 'losses', 'segmentors'),
-    'mmpretrain': ('classifiers', 'heads'),
+__all__ = ['MetaSpikeFormer', 'SpikingModel', 'backbones', 'layers']
+
+# The classes that need a library, by the subpackage that holds them.
+PARTS: dict[str, dict[str, tuple[str, ...]]] = {
+    'mmdet': {
+        'dense_heads': ('SpikeFCOSHead', 'SpikeRPNHead', 'SpikeRetinaHead'),
+        'detectors': ('SpikeCascadeRCNN', 'SpikeFCOS', 'SpikeMaskRCNN', 'SpikeRetinaNet'),
+        'necks': ('SpikeFPN',),
+        'roi_heads': ('SpikeFCNMaskHead', 'SpikeRoIExtractor', 'SpikeShared2FCBBoxHead'),
+    },
+    'mmseg': {
+        'decode_heads': ('SpikeFCNHead', 'SpikeFPNHead', 'SpikeUPerHead'),
+        'losses': ('CrossEntropyLoss',),
+        'segmentors': ('SpikeEncoderDecoder',),
+    },
+    'mmpretrain': {
+        'classifiers': ('DistilledSpikeClassifier', 'SpikeImageClassifier'),
+        'heads': ('SpikeDistilledClsHead', 'SpikeLinearClsHead'),
+    },
 }
 
 
@@ -30,9 +56,9 @@ def _import_parts(library: str) -> None:
         return
     make_torchvision_importable()  # All three import it, mmdet and mmseg through mmpretrain.
     try:
-        for part in PARTS[library]:
+        for part, names in PARTS[library].items():
             globals()[part] = import_module(f'{__name__}.{part}')
-            __all__.append(part)
+            __all__.extend([part, *names])
     except (ImportError, AssertionError) as error:  # mmseg asserts versions.
         print_log(
             f'{library} is installed but cannot be imported ({error}), so the models of mmspike '
@@ -44,3 +70,25 @@ def _import_parts(library: str) -> None:
 
 for _library in PARTS:
     _import_parts(_library)
+
+
+def __getattr__(name: str) -> Any:
+    """Give a class of a part by its own name (PEP 562).
+
+    Raises:
+        ImportError: If it needs a library that is not installed or cannot be imported.
+    """
+    for library, parts in PARTS.items():
+        for part, names in parts.items():
+            if name in names:
+                if part not in globals():
+                    raise ImportError(
+                        f'{name} needs {library}, which is not installed here or cannot be '
+                        'imported; mmspike doctor says how to get it.'
+                    )
+                return getattr(globals()[part], name)
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,4 +1,4 @@
-"""The dynamics as plain loops for torch.compile: C++ on a CPU, Triton on a GPU.
+"""The dynamics as loops for torch.compile, which makes Triton kernels of them on a GPU.
 
 Thresholds and the like come as tensors without dimensions, so that one compilation serves all their
 values; only the form of the neuron, the number of time steps and the precision need another.

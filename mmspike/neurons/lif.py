@@ -1,4 +1,4 @@
-"""Neurons as modules: they hold the parameters and know the number of time steps, nothing else."""
+"""The LIF neuron as a module: parameters, time steps, and the choice of backend and layout."""
 
 from collections.abc import Callable
 from typing import Any

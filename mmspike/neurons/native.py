@@ -187,7 +187,7 @@ def library() -> ctypes.CDLL | None:
     except (OSError, subprocess.SubprocessError) as error:
         lines = (getattr(error, 'stderr', None) or str(error)).strip().splitlines()
         print_log(
-            'neurons run as plain loops, a fifth slower in training, as their C++ could not be '
+            'neurons run as plain loops, which are slower, as their C++ could not be '
             f'compiled here: {lines[0] if lines else type(error).__name__}',
             logger='current',
             level=logging.WARNING,

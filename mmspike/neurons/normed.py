@@ -1,4 +1,7 @@
-"""What a batch norm has kept already of what a neuron is given, so that it is not kept twice."""
+"""Reuse the input that autograd has saved for a batch norm, in place of the membrane potentials.
+
+A neuron behind the norm computes its potentials again from that input in the backward pass.
+"""
 
 from typing import Any, NamedTuple
 

@@ -1,4 +1,4 @@
-"""Time folded into the batch: the only file that knows the order of the two axes.
+"""Time folded into the batch, and unfolded again.
 
 Between modules a feature is ``[T*B, C, H, W]``, time-major: all samples of step 0, then all
 samples of step 1, and so on. ``T`` counts time steps, ``B`` samples; ``...`` stands for whatever

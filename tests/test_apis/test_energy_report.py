@@ -102,7 +102,7 @@ def test_real_images_from_a_folder_and_from_the_config(pictures, tmp_path, capsy
     assert [found.images for found in (one, of_folder, of_config)] == [1, 2, 4]
     first, of_two = (float(found.tallies[0].macs.sum()) for found in (one, of_folder))
     assert of_two == 2 * first > 0
-    assert 'the rates of a network that has learnt nothing' in capsys.readouterr().out
+    assert 'the rates of an untrained network' in capsys.readouterr().out
 
 
 def test_a_table_of_rates_needs_a_size_unless_classifiers_are_compared_at_one(written, tmp_path):

@@ -144,13 +144,13 @@ def test_silence_proves_nothing(capsys):
             judge(found, integers_allowed, from_checkpoint=True)
         assert refused.value.sentence == (
             'it is not proven that the model is spike-driven, since 5 of 7 operations saw zeros '
-            'alone: backbone.0, backbone.1, backbone.2 and 2 more; leave the checkpoint away, then '
-            'the norms are set so that the neurons fire.'
+            'alone: backbone.0, backbone.1, backbone.2 and 2 more; omit the checkpoint: norms '
+            'are then randomized so that the neurons fire.'
         )
     with pytest.raises(UserError, match='1 of 2 .*: neck; try a larger --size or a trained'):
         judge(saw(('neck', 'silent')), False)
-    assert not capsys.readouterr().out, 'no verdict besides'
-    with pytest.raises(UserError, match='1 of 3 operations see something else than spikes'):
+    assert not capsys.readouterr().out, 'no other verdict'
+    with pytest.raises(UserError, match='1 of 3 operations see something other than spikes'):
         judge(saw(('neck', 'silent'), ('head', 'analog')), False)
     assert capsys.readouterr().out == '1 operations saw zeros alone: neck\n'
 
@@ -217,8 +217,8 @@ def test_the_average_excuses_nothing_before_it(capsys):
     with pytest.raises(UserError) as refused:
         judge(found, False, averaged=True)
     assert refused.value.sentence == (
-        '1 of 3 operations see something else than spikes: backbone.0 (convolution: analog); put a '
-        'neuron before each (docs/own_head.md).'
+        '1 of 3 operations see something other than spikes: backbone.0 (convolution: analog); put '
+        'a neuron before each (docs/own_head.md).'
     )
     assert capsys.readouterr().out.startswith('1 of 3 operations lie behind the average over time')
     with pytest.raises(UserError, match='2 of 3 .*; put a neuron before each'):

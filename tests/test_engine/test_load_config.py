@@ -107,7 +107,7 @@ def test_options_that_can():
 
 @pytest.mark.parametrize('same', ['data/coco/', 'data/coco'])
 def test_the_folder_that_the_config_names_already(path, same):
-    """As in the README's own command for COCO."""
+    """As in the documented command for COCO."""
     config = load_config(path, {'data_root': same})
     assert config.to_dict() == load_config(path).to_dict()
 
@@ -115,10 +115,10 @@ def test_the_folder_that_the_config_names_already(path, same):
 @pytest.mark.parametrize(
     'key, sentence',
     [
-        ('data_rot', r'data_rot, which the config has not .* \(did you mean data_root\?\); c'),
+        ('data_rot', r'data_rot, which is neither in .* \(did you mean data_root\?\); c'),
         ('trian_dataloader.batch_size', r'trian_dataloader, .* \(did you mean train_dataloader'),
         ('loadfrom', r'sets loadfrom, .* \(did you mean load_from\?\); correct it\.$'),
-        ('zzz.a', r'sets zzz, which the config has not and nothing reads; correct it\.$'),
+        ('zzz.a', r'sets zzz, which is neither in the config nor read by anything; correct it\.$'),
         ('files.0', 'files.0 cannot be merged'),
         ('val_evaluator.9.ann_file', 'ann_file cannot be merged'),
         ('data_root.a', 'data_root.a cannot be merged'),

@@ -48,7 +48,7 @@ def calls(monkeypatch):
 @pytest.mark.parametrize(('v_reset', 'decay_input', 'detach_reset', 'tau'), FORMS)
 @pytest.mark.parametrize('surrogate', ['sigmoid', 'arctan', 'rectangle', 'triangle'])
 def test_every_form(calls, v_reset, decay_input, detach_reset, tau, surrogate):
-    """The sizes fill neither a byte nor a tile of 1024."""
+    """The sizes fill neither a byte nor a tile of 512."""
     options = dict(v_reset=v_reset, decay_input=decay_input, detach_reset=detach_reset, tau=tau)
     plain, fast = both(**options, surrogate=surrogate, v_threshold=0.7, input_gain=2.0)
     x = torch.randn(T * B, 5, 17, 13) * 3

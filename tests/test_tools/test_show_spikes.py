@@ -91,7 +91,7 @@ def test_detector_with_every_part(picture, tmp_path, capsys):
     stages = [f'stage {name}' for name in ('1a', '1b', '2', '3', '4')]
     assert parts[:7] == [*stages, 'neck', 'rpn_head']
     assert all(len(layer['rates']) == 2 for layer in table['layers'])
-    assert 'has learnt nothing' in capsys.readouterr().out
+    assert 'an untrained network' in capsys.readouterr().out
 
 
 def test_segmentor_of_windows_is_shown_whole(picture, tmp_path):

@@ -6,7 +6,8 @@
     python3 tools/dev/compat.py onedl --python python3.10 python3.13
 
 Each setting is a fresh clone of the last commit with an environment of its own, made by
-tools/setup_env.py. The result is a row of the table in README.md for each; logs stay in the folder.
+tools/setup_env.py. The result is a row of the table in docs/install.md for each; logs stay in the
+folder.
 """
 
 import argparse

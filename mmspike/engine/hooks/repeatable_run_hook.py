@@ -12,7 +12,7 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 
 from mmspike.registry import HOOKS
 
-# What random numbers are drawn for; the count beside it says for the how-manieth time.
+# What the random numbers are for; the counter tells which epoch, batch or step.
 EPOCH, BATCH, STEP = range(3)
 
 

@@ -62,8 +62,8 @@ def resolve_arch(arch: str | dict, variant: dict) -> dict:
         variant: All options, as `resolve_variant` returns them.
 
     Returns:
-        The dict with `strides` besides, one for each stage: None where nothing stands before a
-        stage but the stage before.
+        The dict with `strides` added, one for each stage: None where a stage follows the one before
+        it directly.
 
     Raises:
         UserError: If the name is unknown or the dict does not describe five stages.
