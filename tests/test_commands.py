@@ -243,6 +243,7 @@ def cut_short(tool, config, words, place):
     return with_options(words, options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'command',
     [command for command in COMMANDS if not is_elsewhere(command)],

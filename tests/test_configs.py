@@ -91,6 +91,7 @@ def classifying_heads(model):
         yield from part if isinstance(part, nn.ModuleList) else [part]
 
 
+@pytest.mark.slow
 def test_model_builds_with_matching_channels_strides_and_classes(config):
     model = MODELS.build(config.model)
     backbone = model.backbone

@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[1]
 FIRST_HOUR = (ROOT / 'docs' / 'first_hour.md').read_text()
 
 
+@pytest.mark.slow
 def test_sphinx_builds_them_without_warnings(tmp_path):
     pytest.importorskip('myst_parser', reason='Sphinx and MyST come with setup_env.py --tests')
     build = [sys.executable, '-m', 'sphinx', '-q', '-W', '--keep-going', ROOT / 'docs', tmp_path]

@@ -111,6 +111,7 @@ def hold(megabytes):
     return run
 
 
+@pytest.mark.slow
 def test_the_peak_of_memory():
     assert peak_above_idle(hold, (200,), 'cpu') == pytest.approx(200, abs=30)
 
@@ -119,6 +120,7 @@ def fail():
     raise RuntimeError('on purpose')
 
 
+@pytest.mark.slow
 def test_a_process_that_ends_without_an_answer():
     with pytest.raises(UserError, match='measures memory ended before its answer'):
         peak_above_idle(fail, (), 'cpu')

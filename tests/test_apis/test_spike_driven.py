@@ -30,6 +30,7 @@ def small(name):
         return config, enliven(MODELS.build(config.model).eval())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', SPIKING)
 def test_every_shipped_config(name, capsys):
     config, model = small(name)

@@ -263,6 +263,7 @@ def test_the_default_is_the_published_model(images):
         assert torch.equal(a, b)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('options', COMMANDS)
 def test_the_commands_of_the_documentation_train(options):
     pytest.importorskip('mmseg', reason='a segmentor')

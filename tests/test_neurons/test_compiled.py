@@ -106,6 +106,7 @@ def test_where_the_norm_keeps_nothing_potentials_are_kept(case):
     assert came_out_of_norm(torch.nn.BatchNorm2d(3)(x), T) is not None
 
 
+@pytest.mark.slow
 @needs_compiler
 def test_compiled_behind_a_norm_in_either_order_of_memory():
     """The norm that is computed again rounds as it likes: a spike must not move for it."""
@@ -122,6 +123,7 @@ def test_compiled_behind_a_norm_in_either_order_of_memory():
     assert not compiled._broken
 
 
+@pytest.mark.slow
 @needs_compiler
 def test_compiled_in_single_precision_and_seldom():
     counters.clear()
@@ -143,6 +145,7 @@ def test_compiled_in_single_precision_and_seldom():
     assert counters['stats']['unique_graphs'] <= 3
 
 
+@pytest.mark.slow
 def test_without_a_compiler_the_loop_runs_and_the_log_says_it_once(tmp_path):
     code = """
 import torch

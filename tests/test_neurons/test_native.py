@@ -208,6 +208,7 @@ def in_fresh_process(**environment):
     return done.stdout.strip().splitlines()[-1], done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_without_a_compiler_the_loop_runs_and_the_log_says_it_once(tmp_path):
     result, said = in_fresh_process(
         CXX='/no/such/compiler', PATH='/no/path', XDG_CACHE_HOME=str(tmp_path)
@@ -216,6 +217,7 @@ def test_without_a_compiler_the_loop_runs_and_the_log_says_it_once(tmp_path):
     assert said.count('neurons run as plain loops') == 1
 
 
+@pytest.mark.slow
 def test_it_is_compiled_once_for_a_machine(tmp_path):
     found = []
     for _ in range(2):
@@ -225,6 +227,7 @@ def test_it_is_compiled_once_for_a_machine(tmp_path):
     assert found[0] == found[1]
 
 
+@pytest.mark.slow
 def test_a_cache_that_is_no_folder(tmp_path):
     (tmp_path / 'file').write_text('')
     assert in_fresh_process(XDG_CACHE_HOME=str(tmp_path / 'file'))[0] == 'compiled'
