@@ -13,6 +13,7 @@ CONFIGS = Path(__file__).parents[1] / 'configs'
 SHIPPED = sorted(path.name for path in CONFIGS.glob('*.py'))
 # The last alternative is a baseline without spikes.
 NAME = re.compile(r'([a-z0-9_]+_)?(metaspike(-[a-z0-9]+)*(_t\d+)?|resnet18)_[a-z0-9_]+\.py')
+STEPS_4 = [name for name in SHIPPED if '_t4_' in name]
 SPLITS = ('train', 'val', 'test')
 
 
@@ -84,6 +85,7 @@ def classifying_heads(model):
         yield from part if isinstance(part, nn.ModuleList) else [part]
 
 
+@pytest.mark.slow
 def test_model_builds_with_matching_channels_strides_and_classes(config):
     model = MODELS.build(config.model)
     backbone = model.backbone
@@ -116,10 +118,10 @@ def test_time_steps_stand_in_the_backbone_alone(config, name):
         assert config.model.backbone.time_steps == int(stated[1] if stated else 1)
 
 
+@pytest.mark.parametrize('name', STEPS_4)
 def test_t4_starts_from_the_result_of_the_same_model_at_t1(config, name):
-    if config.default_scope == 'mmdet' or '_t4_' not in name:
-        return
-    start = Path(config.load_from)
+    told = re.search(r'load_from=(\S+)', (CONFIGS / name).read_text())  # In a docstring's command.
+    start = Path(config.get('load_from') or told[1])
     parent = Config.fromfile(CONFIGS / f'{start.parent.name}.py')
     last = parent.train_cfg.get('max_iters') or parent.train_cfg.max_epochs
     unit = 'iter' if is_segmentor(config) else 'epoch'
@@ -164,6 +166,8 @@ def test_data_root_is_the_only_place_of_the_data(config):
         assert file.startswith(config.data_root) if file else config.default_scope != 'mmdet'
 
 
-def test_schedules_of_segmentation_end_with_the_training(config):
-    if is_segmentor(config):
-        assert config.param_scheduler[-1].end == config.train_cfg.max_iters
+def test_schedules_end_with_the_training(config):
+    by_epoch = 'max_epochs' in config.train_cfg
+    last = config.param_scheduler[-1]
+    assert last.end == config.train_cfg['max_epochs' if by_epoch else 'max_iters']
+    assert last.by_epoch == by_epoch

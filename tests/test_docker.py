@@ -101,6 +101,7 @@ def test_what_is_copied_runs_the_set_up_script(image):
     assert json.loads(python(image, '-c', code)) == json.loads(python(ROOT, '-c', code))
 
 
+@pytest.mark.slow
 def test_what_is_copied_is_a_whole_mmspike(image):
     code = (
         'import mmspike, pathlib; from mmspike.engine import load_config\n'

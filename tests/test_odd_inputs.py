@@ -239,6 +239,7 @@ def check(case):
         assert expected is None, f'nothing was said of {case}'
 
 
+@pytest.mark.slow
 @settings(
     max_examples=196,  # And four large ones.
     derandomize=True,

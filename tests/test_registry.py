@@ -209,6 +209,7 @@ def test_importing_mmspike_imports_no_other_library():
     assert 'torch' not in run_python('import sys, mmspike; print(*sys.modules)').split()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('missing', [('mmdet',), ('mmseg',), ('mmdet', 'mmseg', 'mmpretrain')])
 def test_without_a_library_the_rest_works(missing):
     hide = f"""
@@ -242,6 +243,7 @@ for library, name in (('mmdet', 'SpikeMaskRCNN'), ('mmseg', 'SpikeFPNHead')):
     assert run_python(hide).split()[-4:] == built
 
 
+@pytest.mark.slow
 def test_a_library_that_cannot_be_imported_takes_only_its_own_models(tmp_path):
     (tmp_path / 'mmseg').mkdir()
     (tmp_path / 'mmseg/__init__.py').write_text("raise ImportError('needs ftfy')")

@@ -23,6 +23,7 @@ def test_outputs_are_stripped_and_cells_are_plain_python():
         compile(code, 'cell', 'exec')  # No magics: they need IPython.
 
 
+@pytest.mark.slow
 def test_every_cell_runs(tmp_path):
     for library in ('mmdet', 'mmseg'):
         pytest.importorskip(library, reason='the tutorial shows both')

@@ -9,6 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 
+@pytest.mark.slow
 def test_mypy_finds_nothing(tmp_path):
     pytest.importorskip('mypy', reason='mypy comes with setup_env.py --tests')
     done = subprocess.run(

@@ -41,7 +41,8 @@ class LIF(nn.Module):
             instead of dividing it, which gives the same spikes and the same gradients.
         compile: Run the dynamics compiled: on a CPU in C++ (`mmspike.neurons.native`), on a GPU by
             torch.compile. It serves sequences from rest with ``v_reset`` 0 or None and a fixed
-            threshold; elsewhere, and where compiling is not possible, the plain loop runs. As
+            threshold (in C++, with a surrogate of `native.SURROGATES`); elsewhere, and where
+            compiling is not possible, the plain loop runs. As
             torch.compile takes seconds for each form of the neuron, None is True on a CPU, and on
             a GPU leaves the choice to the tools, which compile in long runs
             (`mmspike.engine.compiling`). False is the plain loop.
@@ -121,7 +122,7 @@ class LIF(nn.Module):
             sequence = sequence.permute(0, 1, 3, 4, 2)
         if self.compile is False or self.v_reset or not isinstance(self.v_threshold, float):
             spikes, fired = self._scan(sequence, None, False), None
-        elif native.serves(sequence):
+        elif native.serves(sequence, self.surrogate):
             spikes, fired = self._run_native(sequence, came_out_of_norm(x, len(sequence)))
         elif self.compile:
             spikes, fired = self._run_compiled(sequence, came_out_of_norm(x, len(sequence)))

@@ -22,7 +22,6 @@ from torch import Tensor
 
 from .functional import has_exact_reciprocal
 from .normed import Normed
-from .surrogate import SLOPES
 
 SOURCE = Path(__file__).with_name('lif.cpp')
 # No reordering of sums and products: spikes are those of the plain loop, to the bit.
@@ -30,6 +29,7 @@ FLAGS = (
     *('-O3', '-march=native', '-std=c++17', '-fPIC', '-shared'),
     *('-ffp-contract=off', '-fno-math-errno', '-fno-trapping-math'),
 )
+SURROGATES = ('sigmoid', 'arctan', 'rectangle', 'triangle')  # As `lif.cpp` numbers them.
 TYPES = {torch.float32: 'float32', torch.bfloat16: 'bfloat16'}
 
 
@@ -62,11 +62,11 @@ def make_neuron(
         soft: Subtract the threshold after a spike, instead of a reset to 0.
         decay_input: Divide the input by `tau` too.
         detach_reset: Keep the reset out of the gradient.
-        surrogate: The gradient's form, a key of `surrogate.SLOPES`.
+        surrogate: The gradient's form, one of `SURROGATES`.
         alpha: The surrogate's sharpness.
     """
     exact = has_exact_reciprocal(tau)
-    form = list(SLOPES).index(surrogate)
+    form = SURROGATES.index(surrogate)
     return Neuron(v_threshold, tau, alpha, soft, decay_input, exact, detach_reset, form)
 
 
@@ -91,17 +91,19 @@ class PackedSpikes(NamedTuple):
         return spikes
 
 
-def serves(x: Tensor) -> bool:
-    """Whether the compiled library can run a sequence.
+def serves(x: Tensor, surrogate: str) -> bool:
+    """Whether the compiled library can run a sequence and its gradient.
 
     Something that traces the model (torch.compile, torch.export, torch.jit.trace) must see torch's
     own operations; a tensor without memory has nothing to point at.
 
     Args:
         x: The sequence.
+        surrogate: The gradient's form, a key of `surrogate.SLOPES`.
     """
     return (
-        x.device.type == 'cpu'
+        surrogate in SURROGATES
+        and x.device.type == 'cpu'
         and x.dtype in TYPES
         and type(x) in (Tensor, torch.nn.Parameter)
         and not torch.compiler.is_compiling()

@@ -10,6 +10,7 @@ import torch
 
 from mmspike.apis import benchmark as module
 from mmspike.apis.benchmark import SpikingJellyLIF, benchmark, summarize, take_turns
+from mmspike.apis.models import build_model
 from mmspike.apis.peak_memory import peak_above_idle
 from mmspike.errors import UserError
 from mmspike.neurons import LIF
@@ -80,12 +81,19 @@ def test_the_command(config, tmp_path, capsys, what):
 
 
 @pytest.mark.parametrize('library', ['mmdet', 'mmseg'])
-def test_whole_models_train_on_noise(library):
+def test_whole_models_train_on_noise(library, monkeypatch):
     pytest.importorskip(library, reason='the library of this config')
     name = dict(mmdet='mask_rcnn', mmseg='semantic_fpn')[library]
     config = module.load_config(CONFIGS / f'{name}_metaspike-tiny_t1_shapes.py')
+    built = []
+
+    def build(*given):
+        built.append(build_model(*given))
+        return built[-1]
+
+    monkeypatch.setattr(module, 'build_model', build)
     step = module.prepare(config, 'train', [64], B, 'cpu')
-    model = next(c.cell_contents for c in step.__closure__ if hasattr(c.cell_contents, 'backbone'))
+    (model,) = built
     before = [p.clone() for p in model.parameters()]
     step()
     changed = sum(not torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
@@ -103,6 +111,7 @@ def hold(megabytes):
     return run
 
 
+@pytest.mark.slow
 def test_the_peak_of_memory():
     assert peak_above_idle(hold, (200,), 'cpu') == pytest.approx(200, abs=30)
 
@@ -111,6 +120,7 @@ def fail():
     raise RuntimeError('on purpose')
 
 
+@pytest.mark.slow
 def test_a_process_that_ends_without_an_answer():
     with pytest.raises(UserError, match='measures memory ended before its answer'):
         peak_above_idle(fail, (), 'cpu')

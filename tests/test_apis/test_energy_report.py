@@ -90,6 +90,7 @@ def pictures(tmp_path):
     return config, root
 
 
+@pytest.mark.slow
 def test_real_images_from_a_folder_and_from_the_config(pictures, tmp_path, capsys):
     config, root = pictures
     options = ['--cfg-options', f'data_root={root}']

@@ -335,6 +335,7 @@ def test_legend_of_many_classes_holds_those_in_the_picture(count):
     assert shown == ({0, 1, 2} if count == 3 else {0, 2})
 
 
+@pytest.mark.slow
 def test_importing_the_api_imports_none_of_the_libraries():
     code = 'import sys, mmspike.apis; print({"mmdet", "mmseg", "mmpretrain"} & set(sys.modules))'
     done = subprocess.run(

@@ -261,6 +261,7 @@ def test_events_reach_the_shipped_classifier(tmp_path, name):
     assert model.eval()(inputs).shape == (B, 4)
 
 
+@pytest.mark.slow
 def test_the_tools_train_on_events_and_demand_one_number_of_time_steps(tmp_path):
     from mmspike.engine import cli
 

@@ -112,6 +112,7 @@ def whole_model(library, time_steps):
         return enliven(MODELS.build(config.model)).double().eval()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('form', FORMS)
 @pytest.mark.parametrize('library', ['mmdet', 'mmseg', 'mmpretrain'])
 @pytest.mark.parametrize('time_steps', [1, 4])

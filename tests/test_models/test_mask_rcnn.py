@@ -166,6 +166,7 @@ def test_reduced_backbone_leaves_one_step_to_the_rest():
     assert len(predict(model, batch())) == B
 
 
+@pytest.mark.slow
 def test_real_strides_are_those_that_anchors_and_roi_extractors_are_told():
     """Move one bright pixel by a candidate stride; a level of that stride moves by one cell."""
     model = tiny(1).eval()

@@ -12,6 +12,7 @@ from torch._dynamo.utils import counters
 
 from mmspike.neurons import LIF, compiled, default_neuron, native, set_time_steps
 from mmspike.neurons.normed import came_out_of_norm
+from mmspike.neurons.surrogate import SLOPES
 
 T, B = 4, 2
 needs_compiler = pytest.mark.skipif(
@@ -34,7 +35,7 @@ def run(neuron, x, weights):
 @pytest.fixture(autouse=True)
 def as_on_a_gpu(monkeypatch):
     """Leave nothing to the C++ of CPUs."""
-    monkeypatch.setattr(native, 'serves', lambda x: False)
+    monkeypatch.setattr(native, 'serves', lambda *given: False)
 
 
 @pytest.fixture
@@ -44,7 +45,7 @@ def uncompiled(monkeypatch):
 
 
 @pytest.mark.parametrize(('v_reset', 'decay_input', 'detach_reset'), OPTIONS)
-@pytest.mark.parametrize('surrogate', ['sigmoid', 'arctan', 'rectangle', 'triangle'])
+@pytest.mark.parametrize('surrogate', SLOPES)
 def test_the_loops_are_those_of_the_scan(uncompiled, v_reset, decay_input, detach_reset, surrogate):
     torch.manual_seed(0)
     options = dict(v_reset=v_reset, decay_input=decay_input, detach_reset=detach_reset)
@@ -105,6 +106,7 @@ def test_where_the_norm_keeps_nothing_potentials_are_kept(case):
     assert came_out_of_norm(torch.nn.BatchNorm2d(3)(x), T) is not None
 
 
+@pytest.mark.slow
 @needs_compiler
 def test_compiled_behind_a_norm_in_either_order_of_memory():
     """The norm that is computed again rounds as it likes: a spike must not move for it."""
@@ -121,6 +123,7 @@ def test_compiled_behind_a_norm_in_either_order_of_memory():
     assert not compiled._broken
 
 
+@pytest.mark.slow
 @needs_compiler
 def test_compiled_in_single_precision_and_seldom():
     counters.clear()
@@ -142,11 +145,12 @@ def test_compiled_in_single_precision_and_seldom():
     assert counters['stats']['unique_graphs'] <= 3
 
 
+@pytest.mark.slow
 def test_without_a_compiler_the_loop_runs_and_the_log_says_it_once(tmp_path):
     code = """
 import torch
 from mmspike.neurons import LIF, native
-native.serves = lambda x: False
+native.serves = lambda *given: False
 neuron = LIF(time_steps=2, compile=True)
 plain = LIF(time_steps=2, compile=False)
 for _ in range(2):

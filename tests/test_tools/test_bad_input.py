@@ -14,6 +14,8 @@ from mmspike.engine import UserError, cli, load_checkpoint_file
 
 from .conftest import CONFIG, ROOT, arguments
 
+pytestmark = pytest.mark.slow
+
 
 def refusal(tool, *argv):
     """Run a tool and return the sentence with which it refuses."""

@@ -14,6 +14,8 @@ from mmspike.engine import cli, load_config
 from .conftest import arguments
 from .test_bad_input import refusal
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip('mmseg', reason='the tools are tested with an mmseg model')
 FCN = Path(__file__).with_name('tiny_fcn.py')
 LABEL = 'masks/val/000003.png'

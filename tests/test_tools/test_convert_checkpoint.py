@@ -22,6 +22,7 @@ def convert(source, target, environment):
     )
 
 
+@pytest.mark.slow
 def test_says_how_to_use_what_it_wrote(tmp_path, environment):
     torch.save(released_checkpoint('15m'), tmp_path / 'released.pth')
     done = convert(tmp_path / 'released.pth', tmp_path / 'new' / 'converted.pth', environment)
@@ -36,6 +37,7 @@ class Evil:
         return print, ('executed',)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('content', 'sentence'),
     [

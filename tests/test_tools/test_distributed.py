@@ -15,6 +15,8 @@ from mmspike.engine import cli, load_checkpoint_file
 
 from .conftest import CONFIG, ROOT, arguments
 
+pytestmark = pytest.mark.slow
+
 OURS = ROOT / 'configs' / 'mask_rcnn_metaspike-tiny_t1_shapes.py'
 
 

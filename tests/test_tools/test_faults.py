@@ -21,6 +21,8 @@ from mmspike.errors import UserError
 from .conftest import ROOT, arguments
 from .test_bad_input import refusal
 
+pytestmark = pytest.mark.slow
+
 DETECTOR = ROOT / 'configs' / 'mask_rcnn_metaspike-tiny_t1_shapes.py'
 SEGMENTOR = ROOT / 'configs' / 'semantic_fpn_metaspike-tiny_t1_shapes.py'
 NARROW = [

@@ -12,6 +12,8 @@ from mmspike.neurons import LIF
 from .conftest import ROOT, arguments
 from .test_bad_input import refusal
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip('mmseg', reason='a model of mmseg')
 CONFIG = ROOT / 'configs' / 'semantic_fpn_metaspike-tiny_t1_shapes.py'
 DETECTOR = Path(__file__).with_name('tiny_mask_rcnn.py')

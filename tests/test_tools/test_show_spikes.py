@@ -178,6 +178,7 @@ def test_refuses_in_one_sentence(picture, tmp_path, options, sentence):
     assert caught.value.sentence.count('\n') == 0
 
 
+@pytest.mark.slow
 def test_command(tmp_path, environment):
     tool = str(ROOT / 'tools' / 'show_spikes.py')
     done = subprocess.run(

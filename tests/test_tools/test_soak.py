@@ -7,6 +7,8 @@ import pytest
 
 from .conftest import ROOT
 
+pytestmark = pytest.mark.slow
+
 
 def test_memory_does_not_grow_with_the_pictures(environment):
     """tools/dev/soak.py runs 1,000; what it finds in fewer is coarser, and a picture kept shows."""

@@ -18,7 +18,6 @@ from mmspike.neurons import set_time_steps
 CONFIGS = Path(__file__).parents[2] / 'configs'
 SPIKING = sorted(path.stem for path in CONFIGS.glob('*metaspike*.py'))
 TINY = CONFIGS / 'semantic_fpn_metaspike-tiny_t1_shapes.py'
-PROVEN = {}  # Models that were looked at, and by which config.
 
 
 def small(name):
@@ -31,12 +30,10 @@ def small(name):
         return config, enliven(MODELS.build(config.model).eval())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', SPIKING)
 def test_every_shipped_config(name, capsys):
     config, model = small(name)
-    twin = PROVEN.setdefault(str(config.model.to_dict()) + str(config.test_dataloader), name)
-    if twin != name:
-        return  # At this width the same model, which stands for another size or dataset.
     operands = look(model, config, config.default_scope, 96)
     judge(operands, is_integer_driven(config))
     assert sum(operand.is_first for operand in operands) == 1
