@@ -34,7 +34,8 @@ from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
-from types import ModuleType, SimpleNamespace as Plan
+from types import ModuleType
+from types import SimpleNamespace as Plan
 from unittest.mock import patch
 
 import torch
@@ -140,7 +141,7 @@ def one_line(error: BaseException) -> str:
 
 
 def compare(plan: Plan, make: Callable, sides: Sequence[str], **what: object) -> Iterator[dict]:
-    """Time sides in turn, each built by `make` of its name; one that fails is a row that says so."""
+    """Time sides in turn, built by `make` of their names; a row says so of one that fails."""
     from mmspike.apis.benchmark import summarize, take_turns
 
     cuda, runs, peaks, errors = plan.device.startswith('cuda'), {}, {}, {}
