@@ -5,14 +5,8 @@
     python3 tools/dev/gpu.py --device cpu --dry-run        # tiny, on any machine
 
 It needs Python 3.11 or newer, torch built for CUDA with numpy, and this checkout; no network. What
-else it imports comes from the machine or, where that lacks it, from a folder of wheels, which are
-only unpacked. It is gathered where there is a network, with the Python of the GPU machine:
-
-WHEELS
-
-Two things are replaced where they are missing. OpenCV (52 MiB) is imported but never called, so an
-empty module stands in. Of mmcv's operators Mask R-CNN takes RoIAlign and NMS, which are
-torchvision's then. The result says which way was taken.
+else is missing comes from a folder of wheels: `bare_machine.py`, beside this file, says how to
+gather them and what it replaces. The result says which way was taken.
 
 Each step is on its own: one that fails is written down with its error, one that the budget has no
 time for is written down as left out, and the next one runs. `gpu.json` and `gpu.md` in the folder
@@ -22,7 +16,6 @@ hold what is known so far after every row; the tables of `gpu.md` go into docs/p
 import argparse
 import datetime
 import json
-import shutil
 import signal
 import sys
 import tempfile
@@ -30,35 +23,32 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from importlib import import_module
-from importlib.machinery import ModuleSpec
-from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
-from types import ModuleType
 from types import SimpleNamespace as Plan
 from unittest.mock import patch
 
 import torch
+from bare_machine import StandIn, one_line, stand_in, unpack
 from torch import Tensor, nn
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ('numpy', 'triton', 'cv2', 'mmengine', 'mmcv', 'mmdet', 'mmseg', 'spikingjelly', 'cupy')
 SIDES = ('compiled', 'plain', 'twin', 'spikingjelly')
 TINY = dict(dims=(8, 16, 32, 32, 32), depths=(1, 1, 1, 1, 1), heads=4)
-SIZES = (
-    dict(  # Each in full and in the dry run; pictures and pixels of a side, where there are two.
-        repeats=(20, 1),
-        copied=(2**28, 2**18),
-        checked=((16, 64, 56, 56), (4, 8, 6, 6)),
-        neuron=((8, 256), (2, 8)),
-        archs=(('15m', '55m'), (TINY, TINY)),
-        backbone=((32, 224), (2, 32)),
-        semantic_fpn=('semantic_fpn_metaspike_ade20k', 'semantic_fpn_metaspike-tiny_t1_shapes'),
-        mask_rcnn=('mask_rcnn_metaspike_coco', 'mask_rcnn_metaspike-tiny_t1_shapes'),
-        crop=((512, 512), (64, 64)),
-        picture=((800, 1333), (64, 64)),
-        sides=(SIDES, SIDES[::2]),  # Of whole models.
-    )
+# Each in full and in the dry run; where there are two numbers, pictures and pixels of a side.
+SIZES = dict(
+    repeats=(20, 1),
+    copied=(2**28, 2**18),
+    checked=((16, 64, 56, 56), (4, 8, 6, 6)),
+    neuron=((8, 256), (2, 8)),
+    archs=(('15m', '55m'), (TINY, TINY)),
+    backbone=((32, 224), (2, 32)),
+    semantic_fpn=('semantic_fpn_metaspike_ade20k', 'semantic_fpn_metaspike-tiny_t1_shapes'),
+    mask_rcnn=('mask_rcnn_metaspike_coco', 'mask_rcnn_metaspike-tiny_t1_shapes'),
+    crop=((512, 512), (64, 64)),
+    picture=((800, 1333), (64, 64)),
+    sides=(SIDES, SIDES[::2]),  # Of whole models.
 )
 # Share of spikes that may differ from the CPU's, and the gradient's error relative to its norm; the
 # keys are whether in bfloat16, and whether behind a norm. Compiled kernels keep single precision
@@ -73,71 +63,6 @@ class OutOfTime(BaseException):
     @classmethod
     def throw(cls, *_: object) -> None:
         raise cls
-
-
-class StandIn(ModuleType):
-    """A module that can be imported from and not used: constants are 0, functions refuse."""
-
-    def __getattr__(self, name: str) -> object:
-        if name.startswith('__'):
-            raise AttributeError(name)
-        return 0 if name.isupper() else partial(self.refuse, name)
-
-    def refuse(self, name: str, *_: object, **__: object) -> None:
-        raise NotImplementedError(f'{self.__name__} is not here, and {name} of it was called')
-
-
-class Operators(StandIn):
-    """In the place of `mmcv._ext`: the operators of Mask R-CNN as torchvision has them."""
-
-    def nms(self, boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Tensor:
-        assert offset == 0, 'torchvision knows no offset'
-        return torch.ops.torchvision.nms(boxes, scores, iou_threshold)
-
-    def roi_align_forward(self, x: Tensor, rois: Tensor, out: Tensor, *_, **options) -> None:
-        out.copy_(torch.ops.torchvision.roi_align(x, rois, *self.sampling(options)))
-
-    def roi_align_backward(self, grad: Tensor, rois: Tensor, _, __, out: Tensor, **options) -> None:
-        scale, height, width, *last = self.sampling(options)
-        run = torch.ops.torchvision._roi_align_backward
-        out.copy_(run(grad, rois, scale, height, width, *out.shape, *last))
-
-    def sampling(self, options: dict) -> list:
-        assert options['pool_mode'] == 1, 'torchvision averages'
-        names = ('spatial_scale', 'aligned_height', 'aligned_width', 'sampling_ratio', 'aligned')
-        return [options[name] for name in names]
-
-
-def unpack(wheels: Path, folder: str) -> None:
-    """Unpack wheels and let Python find them behind all that the machine has."""
-    for wheel in sorted(wheels.glob('*.whl')):
-        shutil.unpack_archive(wheel, folder, 'zip')
-    sys.path.append(folder)
-
-
-def stand_in() -> str:
-    """Replace what is missing of OpenCV and mmcv; say where mmcv's operators come from."""
-    if 'cv2' not in sys.modules and find_spec('cv2') is None:
-        sys.modules['cv2'] = StandIn('cv2')
-        sys.modules['cv2'].__spec__ = ModuleSpec('cv2', None)
-    try:
-        if not isinstance(import_module('mmcv._ext'), Operators):
-            return "mmcv's"
-    except ImportError as error:
-        if find_spec('mmcv') is None:
-            return f'none: {error}'
-        sys.modules['mmcv._ext'] = Operators('mmcv._ext')
-    try:
-        import_module('torchvision')
-        return f"torchvision's ({torch.ops.torchvision.roi_align})"
-    except Exception as error:  # Whatever stops torchvision: other steps need none.
-        return f'none: mmcv has none here, and torchvision none either ({one_line(error)})'
-
-
-def one_line(error: BaseException) -> str:
-    """The kind of an error and its first line."""
-    text = str(error).strip().splitlines()
-    return f'{type(error).__name__}: {text[0][:300] if text else ""}'
 
 
 def compare(plan: Plan, make: Callable, sides: Sequence[str], **what: object) -> Iterator[dict]:
