@@ -6,6 +6,8 @@ import sys
 import pytest
 import torch
 
+from mmspike.compat import make_torchvision_importable
+
 from .conftest import ROOT
 
 DRY_RUN = ('--device', 'cpu', '--dry-run')
@@ -111,7 +113,9 @@ def test_stand_ins_have_constants_and_refuse_calls(gpu):
 def test_operators_of_torchvision_take_the_arguments_of_mmcv(gpu, monkeypatch):
     """mmcv's RoIAlign through the stand-in, and torchvision's own in Python as its operator."""
     roi_align = pytest.importorskip('mmcv.ops.roi_align', exc_type=ImportError)
+    make_torchvision_importable()
     torchvision = pytest.importorskip('torchvision.ops.roi_align', exc_type=ImportError)
+    in_python = torchvision._roi_align.__wrapped__  # Without torch.compile around it.
     import bare_machine
 
     features = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
@@ -125,11 +129,11 @@ def test_operators_of_torchvision_take_the_arguments_of_mmcv(gpu, monkeypatch):
 
     def backward(grad, rois, scale, height, width, batch, channels, rows, columns, ratio, aligned):
         x = torch.zeros(batch, channels, rows, columns, requires_grad=True)
-        torchvision._roi_align(x, rois, scale, height, width, ratio, aligned).backward(grad)
+        in_python(x, rois, scale, height, width, ratio, aligned).backward(grad)
         return x.grad
 
     class Fake:
-        roi_align = staticmethod(torchvision._roi_align)
+        roi_align = staticmethod(in_python)
         _roi_align_backward = staticmethod(backward)
 
     wanted = run()
