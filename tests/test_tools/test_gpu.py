@@ -103,9 +103,21 @@ def test_a_side_that_cannot_be_built_is_a_row_with_its_error(gpu):
     assert broken['ms'] == 'ImportError: No module named flash'
 
 
+def test_a_step_in_which_no_side_ran_has_failed(gpu, tmp_path, monkeypatch):
+    def step(plan):
+        return gpu.compare(plan, lambda name: 1 / 0, ['compiled'], T=1)
+
+    monkeypatch.setattr(gpu, 'STEPS', {'step': (step, 1)})
+    assert gpu.main([*DRY_RUN, '--out-dir', str(tmp_path)]) == 1
+    told = steps(tmp_path)['step']
+    assert told['status'] == 'failed'
+    assert told['rows'][0]['ms'] == 'ZeroDivisionError: division by zero'
+
+
 def test_stand_ins_have_constants_and_refuse_calls(gpu):
     module = gpu.StandIn('cv2')
     assert module.IMREAD_COLOR | module.IMREAD_IGNORE_ORIENTATION == 0
+    assert module.__spec__.name == 'cv2'  # importlib.util.find_spec asks for it.
     with pytest.raises(NotImplementedError, match='resize'):
         module.resize(None)
 

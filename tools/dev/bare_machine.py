@@ -41,6 +41,10 @@ REPLACED = {
 class StandIn(ModuleType):
     """A module that can be imported from and not used: constants are 0, functions refuse."""
 
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.__spec__ = ModuleSpec(name, None)
+
     def __getattr__(self, name: str) -> object:
         if name.startswith('__'):
             raise AttributeError(name)
@@ -90,7 +94,6 @@ def stand_in() -> str:
         if package not in sys.modules and find_spec(package) is None:
             for name in (package, *(f'{package}.{part}' for part in parts)):
                 sys.modules[name] = StandIn(name)
-                sys.modules[name].__spec__ = ModuleSpec(name, None)
     try:
         if not isinstance(import_module('mmcv._ext'), Operators):
             return "mmcv's"

@@ -314,7 +314,10 @@ def run_step(plan: Plan, outcome: dict, left: float, save: Callable[[], None]) -
             outcome['rows'].append(row)
             outcome['seconds'] = time.monotonic() - start
             save()
+        timed = [row['to the first'] for row in outcome['rows'] if 'side' in row]
         outcome['status'] = 'done'
+        if timed and not any(timed):
+            outcome.update(status='failed', reason='no side ran')
     except OutOfTime:
         outcome.update(status='cut short', reason='the budget ended within it')
     except Exception as error:  # The next step runs whatever this one met.
