@@ -3,6 +3,7 @@
 import json
 import sys
 
+import numpy as np
 import pytest
 import torch
 
@@ -120,6 +121,17 @@ def test_stand_ins_have_constants_and_refuse_calls(gpu):
     assert module.__spec__.name == 'cv2'  # importlib.util.find_spec asks for it.
     with pytest.raises(NotImplementedError, match='resize'):
         module.resize(None)
+
+
+def test_masks_are_padded_without_opencv_as_with_it(gpu):
+    import bare_machine
+
+    cv2 = pytest.importorskip('cv2')
+    mask = np.arange(6, dtype=np.uint8).reshape(2, 3)
+    for image in (mask, np.dstack([mask] * 3)):
+        own = bare_machine.OpenCV('cv2').copyMakeBorder(image, 1, 2, 0, 3, 0, value=0)
+        expected = cv2.copyMakeBorder(image, 1, 2, 0, 3, cv2.BORDER_CONSTANT, value=0)
+        np.testing.assert_array_equal(own, expected)
 
 
 def test_operators_of_torchvision_take_the_arguments_of_mmcv(gpu, monkeypatch):

@@ -14,9 +14,9 @@ is what comes of building it in an environment without torch:
         loguru spikingjelly==2.0.0 matplotlib kiwisolver contourpy fonttools pillow pycocotools \
         shapely psutil pyyaml
 
-OpenCV (52 MiB) and SciPy (34 MiB) are imported but never called in a training iteration: where they
-are missing, empty modules stand in. Of mmcv's operators Mask R-CNN takes RoIAlign and NMS, which
-are torchvision's then.
+OpenCV (52 MiB) and SciPy (34 MiB) are imported, and of both a training iteration calls no more than
+OpenCV's padding of masks: where they are missing, modules with that alone stand in. Of mmcv's
+operators Mask R-CNN takes RoIAlign and NMS, which are torchvision's then.
 """
 
 import shutil
@@ -28,10 +28,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import torch
 from torch import Tensor
 
-# Only imported, with what is imported of them.
+# With the parts that are imported.
 REPLACED = {
     'cv2': (),
     'scipy': ('interpolate', 'io', 'linalg', 'ndimage', 'optimize', 'sparse', 'sparse.csgraph'),
@@ -52,6 +53,16 @@ class StandIn(ModuleType):
 
     def refuse(self, name: str, *_: object, **__: object) -> None:
         raise NotImplementedError(f'{self.__name__} is not here, and {name} of it was called')
+
+
+class OpenCV(StandIn):
+    """In the place of `cv2`: it pads masks, and nothing else of it is called."""
+
+    def copyMakeBorder(
+        self, image: np.ndarray, top: int, bottom: int, left: int, right: int, _: int, value: int
+    ) -> np.ndarray:
+        beyond = [(0, 0)] * (image.ndim - 2)
+        return np.pad(image, [(top, bottom), (left, right), *beyond], constant_values=value)
 
 
 class Operators(StandIn):
@@ -93,7 +104,7 @@ def stand_in() -> str:
     for package, parts in REPLACED.items():
         if package not in sys.modules and find_spec(package) is None:
             for name in (package, *(f'{package}.{part}' for part in parts)):
-                sys.modules[name] = StandIn(name)
+                sys.modules[name] = OpenCV(name) if name == 'cv2' else StandIn(name)
     try:
         if not isinstance(import_module('mmcv._ext'), Operators):
             return "mmcv's"
