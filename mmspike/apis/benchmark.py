@@ -179,7 +179,7 @@ def prepare(
         size: Height and width in pixels, or one number for both.
         batch_size: Images of a batch.
         device: Where to run.
-        bf16: Autocast to bfloat16.
+        bf16: Autocast to bfloat16; the neuron alone gets its input in it.
         form: A form of `mmspike.deploy.reparameterize`, for inference.
 
     Raises:
@@ -188,7 +188,8 @@ def prepare(
     """
     make_torchvision_importable()  # Here too: memory is measured in a process of its own.
     if what.startswith('neuron'):
-        return _neuron(config.model.backbone, what == 'neuron', size, batch_size, device)
+        dtype = torch.bfloat16 if bf16 else torch.float32
+        return _neuron(config.model.backbone, what == 'neuron', size, batch_size, device, dtype)
     scope = check_scope(config)
     height, width = size[0], size[-1]
     if bf16:
@@ -215,12 +216,18 @@ def prepare(
 
 
 def _neuron(
-    backbone: dict, train: bool, size: Sequence[int], batch_size: int, device: str
+    backbone: dict,
+    train: bool,
+    size: Sequence[int],
+    batch_size: int,
+    device: str,
+    dtype: torch.dtype,
 ) -> Callable[[], None]:
     time_steps = backbone.get('time_steps', 1)
     neuron = set_time_steps(build_neuron(backbone.get('neuron')), time_steps).to(device)
     shape = (time_steps * batch_size, NEURON_CHANNELS, size[0], size[-1])
-    x, grad = torch.randn(shape, device=device, requires_grad=train), torch.randn(shape).to(device)
+    options: Any = dict(device=device, dtype=dtype)
+    x, grad = torch.randn(shape, **options, requires_grad=train), torch.randn(shape, **options)
 
     def run() -> None:
         with torch.set_grad_enabled(train):
