@@ -8,7 +8,12 @@ Paper: none. Ours: docs/results.md. The spiking model, and its ANN twin in a fol
         --cfg-options data_root=FOLDER model.backbone.neuron.type=ReLU
 """
 
-_base_ = ['mask_rcnn_metaspike-tiny_t1_shapes.py']
+_base_ = [
+    '_base_/models/mask_rcnn_metaspike-tiny.py',
+    '_base_/datasets/coco_instance.py',
+    '_base_/schedules/adamw_24e.py',
+    '_base_/default_runtime.py',
+]
 
 data_root = 'data/nuclei/'
 metainfo = dict(classes=('nucleus',), palette=[(220, 20, 60)])
@@ -40,10 +45,22 @@ test_pipeline = [
 ]
 train_dataloader = dict(
     batch_size=4,
-    dataset=dict(data_root=data_root, metainfo=metainfo, pipeline=train_pipeline),
+    dataset=dict(
+        data_root=data_root,
+        metainfo=metainfo,
+        ann_file='annotations/instances_train.json',
+        data_prefix=dict(img='train/'),
+        pipeline=train_pipeline,
+    ),
 )
 val_dataloader = dict(
-    batch_size=1, dataset=dict(data_root=data_root, metainfo=metainfo, pipeline=test_pipeline)
+    dataset=dict(
+        data_root=data_root,
+        metainfo=metainfo,
+        ann_file='annotations/instances_val.json',
+        data_prefix=dict(img='val/'),
+        pipeline=test_pipeline,
+    ),
 )
 test_dataloader = val_dataloader
 val_evaluator = dict(ann_file=data_root + 'annotations/instances_val.json')
@@ -51,6 +68,7 @@ test_evaluator = val_evaluator
 
 max_epochs = 50
 train_cfg = dict(max_epochs=max_epochs, val_interval=25)
+optim_wrapper = dict(optimizer=dict(lr=2.5e-3))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.1, by_epoch=False, begin=0, end=50),
     dict(
@@ -58,3 +76,4 @@ param_scheduler = [
     ),
 ]
 auto_scale_lr = dict(base_batch_size=4)
+randomness = dict(seed=0)
