@@ -17,8 +17,11 @@ def main() -> None:
     )
     parser.add_argument('--data-root', type=Path, help='folder of the shapes')
     parser.add_argument('--work-dir', type=Path, help='folder of logs, checkpoints and pictures')
+    parser.add_argument(
+        '-v', '--verbose', action='store_true', help='show on the console all that the log gets'
+    )
     args = parser.parse_args()
-    run_demo(args.name, ROOT, args.data_root, args.work_dir)
+    run_demo(args.name, ROOT, args.data_root, args.work_dir, args.verbose)
 
 
 if __name__ == '__main__':

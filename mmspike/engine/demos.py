@@ -11,6 +11,7 @@ from mmspike.datasets import generate_shapes
 from mmspike.errors import UserError
 
 from .cli import train
+from .console_log import quiet_console
 from .pictures import draw_detections, draw_label_maps
 
 
@@ -38,7 +39,11 @@ class Demo:
 
 
 def run_demo(
-    name: str, root: Path, data_root: Path | None = None, work_dir: Path | None = None
+    name: str,
+    root: Path,
+    data_root: Path | None = None,
+    work_dir: Path | None = None,
+    verbose: bool = False,
 ) -> None:
     """Generate the shapes, train, test, draw, and print how well it went and what to do next.
 
@@ -47,6 +52,7 @@ def run_demo(
         root: Folder of the project, with ``configs/``.
         data_root: Folder of the shapes; ``data/shapes`` of the project by default.
         work_dir: Folder of logs, checkpoints and pictures; one in ``work_dirs/`` by default.
+        verbose: Show on the console all that the log gets.
 
     Raises:
         UserError: If there is no demo of that name.
@@ -60,8 +66,11 @@ def run_demo(
     start = time.monotonic()
     generate_shapes(data_root)
     options = ['--work-dir', str(work_dir), '--cfg-options', f'data_root={data_root}/']
-    runner = train([str(root / config), *options])
-    lines = demo.test(runner)
+    if verbose:
+        options.insert(0, '--verbose')
+    with quiet_console(verbose):
+        runner = train([str(root / config), *options])
+        lines = demo.test(runner)
     overview = demo.draw(runner, work_dir / 'pictures')
     print(f'\nThe {demo.model}, after {(time.monotonic() - start) / 60:.1f} minutes:')
     print(*(f'  {line}' for line in lines), sep='\n')
