@@ -85,7 +85,8 @@ def train(argv: Sequence[str] | None = None) -> Runner:
 def _train(args: Namespace) -> Runner:
     config = _prepare(args, ('train', 'val'))
     _set_train_options(config, args)
-    for path in pretrained_files(config.model):
+    pretrained = [str(path) for path in pretrained_files(config.model)]
+    for path in pretrained:
         load_checkpoint_file(path)
     path, resume = config.get('load_from'), config.get('resume')
     if not resume and path and is_local(path):
@@ -94,7 +95,7 @@ def _train(args: Namespace) -> Runner:
     if checkpoint and resume:
         check_resumable(checkpoint, path)
     runner = build_runner(config, args.verbose)
-    report = RunReport(runner, 'Training')
+    report = RunReport(runner, 'Training', pretrained=', '.join(pretrained), weights=path)
     check_teacher(runner.model)
     if checkpoint is None:
         check_pretrained(runner.model)

@@ -40,6 +40,7 @@ PRINTED = (
     r'(Running per image evaluation|Evaluate annotation type|Accumulating evaluation results)',
     r'(Done|DONE) \(t=',
     r' Average (Precision|Recall) +\(A[PR]\)',
+    r'Loads checkpoint by \w+ backend',  # mmengine; the run says what it starts from.
 )
 # A warning in mmengine's log:
 LOGGED = (
@@ -50,6 +51,8 @@ LOGGED = (
 # A Python warning, with the package whose code gives it:
 WARNED = {
     r'faster_coco_eval is not installed': 'mmdet',  # An evaluator beside the one in use.
+    r'Default ``avg_non_ignore`` is False': 'mmseg',  # How mmseg averages its losses by default.
+    r'The draw is False': 'mmseg',  # Its hook for pictures, which draws none unless asked to.
     r'pkg_resources is deprecated': 'mmengine',  # As it looks for installed packages.
     r'torch\.meshgrid: in an upcoming release': 'torch',  # Of mmdet's anchors.
     r'`torch\.cuda\.amp\.\w+\(.*\)` is deprecated': 'mm',  # mmcv's and mmengine's code.
@@ -57,7 +60,7 @@ WARNED = {
 }
 # What packages log and a user waits for, by how it begins; the rest stays in the full log.
 SHOWN = (
-    r'Auto resumed from|resumed epoch:|Load checkpoint from',
+    r'Auto resumed from|resumed epoch:',
     r'LR is set based on batch size',
     r'The best checkpoint with',
     r'(Monitored|the monitored) metric|Stopping threshold reached',  # EarlyStoppingHook.
@@ -132,13 +135,14 @@ class RunReport:
     """
 
     def __init__(self, runner: Runner, doing: str, **places: str | None) -> None:
-        self.runner, self.start = runner, time.monotonic()
-        files = [
-            h.baseFilename for h in runner.logger.handlers if isinstance(h, logging.FileHandler)
-        ]
-        self.log = _short(files[0]) if files else 'none'
+        self.runner, self.trains, self.start = runner, doing == 'Training', time.monotonic()
+        self.log = _short(os.path.join(runner.log_dir, f'{runner.timestamp}.log'))
         runner.logger.info(f'{doing} {_describe(unwrap(runner.model))} on {_device()}')
-        places = {'results': runner.work_dir, **places, 'full log': f'{self.log} (-v: here too)'}
+        places = {
+            'results': runner.work_dir,
+            **places,
+            'full log': f'{self.log} (-v shows it here)',
+        }
         for name, place in places.items():
             if place:
                 self._line(name, _short(place))
@@ -150,27 +154,30 @@ class RunReport:
             split: ``'train'``, ``'val'`` or ``'test'``.
             loader: Its dataloader.
         """
-        count = len(loader.dataset) if hasattr(loader.dataset, '__len__') else 'a stream'
+        count = len(loader.dataset) if hasattr(loader.dataset, '__len__') else 'a stream of'
         parts = list(inner_datasets(loader.dataset))
         sources = (_source(part) for part in parts)
         kinds = ', '.join(dict.fromkeys(type(part).__name__ for part in parts))
-        self._line(f'{split} data', f'{count} of {kinds}: {", ".join(filter(None, sources))}')
+        self._line(
+            f'{split} data', f'{count} samples of {kinds}: {", ".join(filter(None, sources))}'
+        )
 
     def length(self) -> None:
         """Say how long training will be."""
         loop, loader = self.runner.train_loop, self.runner.train_dataloader
         size = getattr(loader, 'batch_size', None) or loader.batch_sampler.batch_size
-        length = f'{loop.max_iters} iterations'
+        text = f'{loop.max_iters} iterations'
         if isinstance(loop, EpochBasedTrainLoop):
-            length = f'{loop.max_epochs} epochs of {len(loader)} iterations'
-        self._line('length', f'{length}, batches of {size} on each of {get_world_size()} processes')
+            text = f'{loop.max_epochs} epochs of {len(loader)} iterations'
+        processes = f' in each of {get_world_size()} processes' if get_world_size() > 1 else ''
+        self._line('length', f'{text}, batches of {size}{processes}')
 
     def done(self) -> None:
         """Say that the run is over, and where what it left is."""
         runner = self.runner
         runner.logger.info(f'Done after {(time.monotonic() - self.start) / 60:.1f} minutes')
         noted = Path(runner.work_dir, 'last_checkpoint')
-        if runner._train_loop is not None and noted.is_file():
+        if self.trains and noted.is_file():
             self._line('checkpoint', _short(noted.read_text().strip()))
         if best := runner.message_hub.runtime_info.get('best_ckpt'):
             self._line('the best', _short(best))
@@ -337,10 +344,8 @@ def _is_shown(record: logging.LogRecord) -> bool:
         return False
     if record.levelno >= logging.WARNING:
         return not _begins(text, LOGGED)
-    folders = [
-        Path(str(sys.modules[host].__file__)).parent for host in HOSTS if host in sys.modules
-    ]
-    if not any(folder in Path(record.pathname).parents for folder in folders):
+    hosts = (sys.modules[host].__file__ for host in HOSTS if host in sys.modules)
+    if not any(record.pathname.startswith(os.path.dirname(str(host))) for host in hosts):
         return True  # Ours, or a user's own hook.
     return bool(HEADER.match(text)) or _begins(text, SHOWN)
 
