@@ -46,6 +46,7 @@ PRINTED = (
 LOGGED = (
     r'"(FileClient|HardDiskBackend)" ',  # mmengine, of its own CheckpointHook.
     r'Reach the end of the dataloader',  # mmengine: each epoch of a loop over iterations ends so.
+    r'`save_param_scheduler` is True but `self.param_schedulers` is None',  # mmengine's default.
     r'The prefix is not set in metric class',  # mmengine, of mmseg's own IoUMetric.
 )
 # A Python warning, with the package whose code gives it:
@@ -105,7 +106,7 @@ def quiet_console(verbose: bool = False) -> Iterator[None]:
     _quiet(MMLogger.get_current_instance(), _Formatter())
     warnings.showwarning = show_unnamed
     try:
-        with redirect_stdout(_Unnamed(sys.stdout)):  # type: ignore[type-var]
+        with redirect_stdout(_Unnamed(sys.stdout)):
             yield
     finally:
         warnings.showwarning = show
@@ -122,7 +123,8 @@ def build_runner(config: Config, verbose: bool = False) -> Runner:
     base: Any = RUNNERS.get(kind) if isinstance(kind, str) else kind
     if verbose or base is None:  # mmengine says that there is no such class.
         return RUNNERS.build(config) if 'runner_type' in config else Runner.from_cfg(config)
-    return type(base.__name__, (_QuietRunner, base), {}).from_cfg(config)
+    quiet: Any = type(base.__name__, (_QuietRunner, base), {})
+    return quiet.from_cfg(config)
 
 
 class RunReport:
@@ -138,11 +140,7 @@ class RunReport:
         self.runner, self.trains, self.start = runner, doing == 'Training', time.monotonic()
         self.log = _short(os.path.join(runner.log_dir, f'{runner.timestamp}.log'))
         runner.logger.info(f'{doing} {_describe(unwrap(runner.model))} on {_device()}')
-        places = {
-            'results': runner.work_dir,
-            **places,
-            'full log': f'{self.log} (-v shows it here)',
-        }
+        places = {'results': runner.work_dir, **places, 'full log': f'{self.log} (-v: here too)'}
         for name, place in places.items():
             if place:
                 self._line(name, _short(place))
@@ -156,11 +154,9 @@ class RunReport:
         """
         count = len(loader.dataset) if hasattr(loader.dataset, '__len__') else 'a stream of'
         parts = list(inner_datasets(loader.dataset))
-        sources = (_source(part) for part in parts)
         kinds = ', '.join(dict.fromkeys(type(part).__name__ for part in parts))
-        self._line(
-            f'{split} data', f'{count} samples of {kinds}: {", ".join(filter(None, sources))}'
-        )
+        sources = ', '.join(filter(None, map(_source, parts)))
+        self._line(f'{split} data', f'{count} samples of {kinds}: {sources}')
 
     def length(self) -> None:
         """Say how long training will be."""
@@ -254,9 +250,9 @@ class _Formatter(logging.Formatter):
             return f'{self._when(mode, epoch)}\n{tabulate(values)}'
         count = f'{done:>{len(total)}}/{total}'
         if mode == 'train' and epoch:
-            count = f'epoch {epoch}/{self.runner.max_epochs}  {count}'
+            count = f'epoch {epoch}/{self.runner.max_epochs}  iter {count}'
         elif mode == 'train':
-            count = f'iteration {count}'
+            count = f'iter {count}'
         else:
             count = f'{mode} {count}'
         return '  '.join([count, *_progress(values)])
@@ -366,7 +362,7 @@ def _begins(text: str, patterns: Sequence[str]) -> bool:
 
 
 def _describe(model: torch.nn.Module) -> str:
-    backbone = getattr(model, 'backbone', None)
+    backbone: Any = getattr(model, 'backbone', None)
     about = [type(backbone).__name__] if backbone is not None else []
     if hasattr(backbone, 'time_steps'):
         about.append(f'T = {backbone.time_steps}')
