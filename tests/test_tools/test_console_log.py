@@ -151,7 +151,10 @@ def say(capsys):
         (
             'Epoch(test) [7/7]    accuracy/top1: 81.0000  single-label/recall: 80.0000  '
             'confusion_matrix/result: \ntensor([[1,  0],\n  [0,  1]])\n  time: 0.4000',
-            'Test\n                top1  recall\n accuracy      81.00\n single-label          80.00',
+            'Test\n'
+            '                top1  recall\n'
+            ' accuracy      81.00\n'
+            ' single-label          80.00',
         ),
         ('Exp name: mask_rcnn_20261126_202824', ''),
         ('Config:\nmodel = dict()', ''),
