@@ -49,14 +49,14 @@ LOGGED = (
     r'`save_param_scheduler` is True but `self.param_schedulers` is None',  # mmengine's default.
     r'The prefix is not set in metric class',  # mmengine, of mmseg's own IoUMetric.
 )
-# A Python warning, with the package whose code gives it:
+# A Python warning, with what is in the path of the code that gives it:
 WARNED = {
     r'faster_coco_eval is not installed': 'mmdet',  # An evaluator beside the one in use.
     r'Default ``avg_non_ignore`` is False': 'mmseg',  # How mmseg averages its losses by default.
     r'The draw is False': 'mmseg',  # Its hook for pictures, which draws none unless asked to.
-    r'pkg_resources is deprecated': 'mmengine',  # As it looks for installed packages.
+    r'pkg_resources is deprecated': '',  # mmengine, as it looks for installed packages.
     r'torch\.meshgrid: in an upcoming release': 'torch',  # Of mmdet's anchors.
-    r'`torch\.cuda\.amp\.\w+\(.*\)` is deprecated': 'mm',  # mmcv's and mmengine's code.
+    r'`torch\.cuda\.amp\.\w+\(.*\)` is deprecated': 'mmengine|mmcv',  # As they switch precision.
     r'Warning: The \w+ is out of bounds': 'mmengine',  # A drawn label at the edge of a picture.
 }
 # What packages log and a user waits for, by how it begins; the rest stays in the full log.
@@ -83,9 +83,10 @@ def quiet_console(verbose: bool = False) -> Iterator[None]:
     Args:
         verbose: Show everything instead.
     """
-    if verbose:
+    if verbose or isinstance(sys.stdout, _Unnamed):
         yield
         return
+    stream = _Unnamed(sys.stdout)
     show = warnings.showwarning
 
     def show_unnamed(
@@ -98,7 +99,7 @@ def quiet_console(verbose: bool = False) -> Iterator[None]:
     ) -> None:
         _keep(warnings.formatwarning(message, category, filename, lineno, line))
         if not any(
-            package in filename and re.match(pattern, str(message))
+            re.search(package, filename) and re.match(pattern, str(message))
             for pattern, package in WARNED.items()
         ):
             show(message, category, filename, lineno, file, line)
@@ -106,9 +107,10 @@ def quiet_console(verbose: bool = False) -> Iterator[None]:
     _quiet(MMLogger.get_current_instance(), _Formatter())
     warnings.showwarning = show_unnamed
     try:
-        with redirect_stdout(_Unnamed(sys.stdout)):
+        with redirect_stdout(stream):
             yield
     finally:
+        stream.flush()
         warnings.showwarning = show
 
 
@@ -161,12 +163,13 @@ class RunReport:
     def length(self) -> None:
         """Say how long training will be."""
         loop, loader = self.runner.train_loop, self.runner.train_dataloader
-        size = getattr(loader, 'batch_size', None) or loader.batch_sampler.batch_size
         text = f'{loop.max_iters} iterations'
         if isinstance(loop, EpochBasedTrainLoop):
             text = f'{loop.max_epochs} epochs of {len(loader)} iterations'
-        processes = f' in each of {get_world_size()} processes' if get_world_size() > 1 else ''
-        self._line('length', f'{text}, batches of {size}{processes}')
+        size = loader.batch_size or getattr(loader.batch_sampler, 'batch_size', None)
+        text += f', batches of {size}' if size else ''
+        text += f' in each of {get_world_size()} processes' if get_world_size() > 1 else ''
+        self._line('length', text)
 
     def done(self) -> None:
         """Say that the run is over, and where what it left is."""
@@ -380,7 +383,7 @@ def _device() -> str:
 def _source(dataset: Any) -> str:
     prefix = getattr(dataset, 'data_prefix', None) or {}
     places = prefix.values() if isinstance(prefix, dict) else [prefix]
-    return _short(getattr(dataset, 'ann_file', '') or next(iter(places), '') or '')
+    return _short(str(getattr(dataset, 'ann_file', '') or next(iter(places), '') or ''))
 
 
 def _short(path: str) -> str:

@@ -192,7 +192,7 @@ def test_printed_and_warned_notices(capsys, recwarn):
         print('creating index...')
         print('mine:', end=' ')
         print('creating index...')
-        print('50 %', end='', flush=True)
+        print('50 %', end='')
         warnings.warn('faster_coco_eval is not installed, says another', stacklevel=1)
         warnings.warn_explicit('faster_coco_eval is not installed', UserWarning, 'mmdet/x.py', 1)
     assert capsys.readouterr().out == 'mine: creating index...\n50 %'
