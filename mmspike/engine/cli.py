@@ -27,7 +27,7 @@ from .checkpoint import (
 from .checks import build_dataset, check_classes, check_data, check_detector
 from .compiling import compile_in_long_runs
 from .config import config_parser, load_config
-from .console_log import RunReport, build_runner, quiet_console
+from .console_log import build_runner, quiet_console
 from .cpu import use_cpu_well
 from .distributed import add_hook, leave_group, use_launcher
 from .evaluation import (
@@ -38,6 +38,7 @@ from .evaluation import (
     use_mixed_precision,
     use_tta,
 )
+from .run_report import RunReport
 from .values import check_values
 from .weights import (
     check_fits,
