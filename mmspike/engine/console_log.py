@@ -126,8 +126,10 @@ class _QuietRunner:
     def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
         logger = super().build_logger(*args, **kwargs)  # type: ignore[misc]
         _quiet(logger, _Formatter(self))
-        while _early:
-            _keep(_early.popleft())
+        early = list(_early)
+        _early.clear()
+        for text in early:
+            _keep(text)  # Where a rank has no log file, it waits on.
         return logger
 
 

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import warnings
+from collections import deque
 from types import SimpleNamespace
 
 import pytest
@@ -200,3 +201,18 @@ def test_printed_and_warned_notices(capsys, recwarn):
     with quiet_console(verbose=True):
         print('creating index...')
     assert capsys.readouterr().out == 'creating index...\n'
+
+
+def test_a_rank_without_a_log_file(monkeypatch, capsys):
+    """What it would keep finds no file; building its logger must come to an end all the same."""
+
+    class Base:
+        def build_logger(self):
+            return MMLogger.get_current_instance()
+
+    monkeypatch.setattr(MMLogger, '_instance_dict', {'rank1': MMLogger('rank1')})
+    monkeypatch.setattr(console_log, '_early', deque(maxlen=10))
+    console_log._keep('creating index...')
+    type('Quiet', (console_log._QuietRunner, Base), {})().build_logger()
+    assert list(console_log._early) == ['creating index...']
+    assert not capsys.readouterr().out
