@@ -33,7 +33,7 @@ COMMANDS = all_commands()
 ELSEWHERE = {
     'source .venv/bin/activate': 'activates what setup_env.py made: test_setup_env.py',
     'python3 tools/setup_env.py': 'downloads and compiles: test_setup_env.py, and every run of CI',
-    'bash tools/demo.sh': 'takes minutes: test_tools/test_demo.py runs run_demo with a tiny model',
+    'bash tools/demo.sh': 'takes minutes: test_tools/test_demo.py runs the demo with a tiny model',
     'bash tools/run_tests.sh': 'is what runs this test',
     'pip wheel': 'test_packaging.py builds the wheel',
     'pip install': 'changes the environment: test_packaging.py builds the wheel and looks inside',

@@ -121,7 +121,7 @@ def build_dataset(build: Callable[[], DataLoader], config: ConfigDict) -> Datase
     if hasattr(dataset, '__len__') and len(dataset) == 0:
         raise UserError(_why_empty(config))
     check_images(dataset)
-    for inner in _inner_datasets(dataset):
+    for inner in inner_datasets(dataset):
         _check_label_maps(inner)
     return dataset
 
@@ -158,7 +158,7 @@ def check_images(dataset: Dataset) -> None:
     Raises:
         UserError: If a file is absent or has no bytes.
     """
-    for inner in _inner_datasets(dataset):
+    for inner in inner_datasets(dataset):
         if not hasattr(inner, 'get_data_info'):
             continue
         partners: dict[tuple[str, str], dict[str, str]] = defaultdict(dict)
@@ -173,13 +173,14 @@ def check_images(dataset: Dataset) -> None:
             _check_folder(folder, images, key == LABELS)
 
 
-def _inner_datasets(dataset: Dataset) -> Iterator[Any]:
+def inner_datasets(dataset: Dataset) -> Iterator[Any]:
+    """Yield the datasets that others repeat, balance or join; one that stands alone is its own."""
     children = getattr(dataset, 'datasets', None) or [getattr(dataset, 'dataset', None)]
     if children == [None]:
         yield dataset
     else:
         for child in children:
-            yield from _inner_datasets(child)
+            yield from inner_datasets(child)
 
 
 def _check_folder(folder: str, images: Mapping[str, str], labels: bool) -> None:
@@ -259,7 +260,7 @@ def check_classes(model: nn.Module, dataset: Dataset) -> None:
     """
     model = unwrap(model)
     _check_class_weights(model)
-    for inner in _inner_datasets(dataset):
+    for inner in inner_datasets(dataset):
         follow_backbone(_transforms(getattr(inner, 'pipeline', None)), model)
         classes = getattr(inner, 'metainfo', {}).get('classes')
         if not classes:

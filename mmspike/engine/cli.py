@@ -8,7 +8,6 @@ from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.device import get_device
-from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from mmspike.checkpoint import (
@@ -29,6 +28,7 @@ from .building import name_misspellings
 from .checks import build_dataset, check_classes, check_data, check_detector
 from .compiling import compile_in_long_runs
 from .config import check_variable, config_parser, load_config
+from .console_log import build_runner, quiet_console
 from .distributed import add_hook, leave_group, use_launcher
 from .evaluation import (
     deploy,
@@ -38,6 +38,7 @@ from .evaluation import (
     use_mixed_precision,
     use_tta,
 )
+from .run_report import RunReport
 from .values import check_values
 from .weights import (
     check_fits,
@@ -79,9 +80,15 @@ def train(argv: Sequence[str] | None = None) -> Runner:
         UserError: If the command, the config, the data or a checkpoint is not usable.
     """
     args = _train_parser().parse_args(argv)
+    with quiet_console(args.verbose):
+        return _train(args)
+
+
+def _train(args: Namespace) -> Runner:
     config = _prepare(args, ('train', 'val'))
     _set_train_options(config, args)
-    for path in pretrained_files(config.model):
+    pretrained = [str(path) for path in pretrained_files(config.model)]
+    for path in pretrained:
         load_checkpoint_file(path)
     path, resume = config.get('load_from'), config.get('resume')
     if not resume and path and is_local(path):
@@ -89,7 +96,8 @@ def train(argv: Sequence[str] | None = None) -> Runner:
     checkpoint = load_checkpoint_file(path) if path and is_local(path) else None
     if checkpoint and resume:
         check_resumable(checkpoint, path)
-    runner = _build_runner(config)
+    runner = build_runner(config, args.verbose)
+    report = RunReport(runner, 'Training', pretrained=', '.join(pretrained), weights=path)
     check_teacher(runner.model)
     if path:
         start_without_pretrained(runner.model, f"all weights come from '{path}'")
@@ -102,12 +110,14 @@ def train(argv: Sequence[str] | None = None) -> Runner:
         check_fits(runner.model, checkpoint, path)
     elif warning := check_start(runner.model, checkpoint, path):
         runner.logger.warning(warning)
-    _check_dataset(runner, 'train')
+    _check_dataset(runner, 'train', report)
+    report.length()
     if config.get('val_dataloader') is not None:
-        _check_dataset(runner, 'val')
+        _check_dataset(runner, 'val', report)
     compile_in_long_runs(runner.model, runner.train_loop.max_iters)
     with plain_data_only(path):
         runner.train()
+    report.done()
     return runner
 
 
@@ -125,6 +135,11 @@ def test(argv: Sequence[str] | None = None) -> dict[str, float]:
         UserError: If the command, the config, the data or the checkpoint is not usable.
     """
     args = _test_parser().parse_args(argv)
+    with quiet_console(args.verbose):
+        return _test(args)
+
+
+def _test(args: Namespace) -> dict[str, float]:
     config = _prepare(args, ('test',))
     config.load_from, config.resume = args.checkpoint, False
     checkpoint = load_checkpoint_file(args.checkpoint) if is_local(args.checkpoint) else None
@@ -136,10 +151,12 @@ def test(argv: Sequence[str] | None = None) -> dict[str, float]:
         use_mixed_precision(config)
     if args.out:
         name_output(config, args.out)
-    runner = _build_runner(config)
+    runner = build_runner(config, args.verbose)
+    places = dict(weights=args.checkpoint, predictions=args.out, pictures=args.show_dir)
+    report = RunReport(runner, 'Testing', **places)
     if checkpoint:
         check_fits(runner.model, checkpoint, args.checkpoint)
-    _check_dataset(runner, 'test')
+    _check_dataset(runner, 'test', report)
     if args.deploy:
         with plain_data_only(args.checkpoint):
             deploy(runner, args.deploy)
@@ -147,7 +164,9 @@ def test(argv: Sequence[str] | None = None) -> dict[str, float]:
         dump_predictions(runner, args.out)
     compile_in_long_runs(runner.model, len(runner.test_dataloader))
     with plain_data_only(args.checkpoint):
-        return runner.test()
+        metrics = runner.test()
+    report.done()
+    return metrics
 
 
 def _common_parser(description: str) -> ArgumentParser:
@@ -158,6 +177,9 @@ def _common_parser(description: str) -> ArgumentParser:
         choices=['none', 'pytorch', 'slurm', 'mpi'],
         default='none',
         help='how several processes were started',
+    )
+    parser.add_argument(
+        '-v', '--verbose', action='store_true', help='show on the console all that the log gets'
     )
     # torch.distributed.launch passes this to every process.
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
@@ -271,12 +293,9 @@ def _use_amp(config: Config) -> None:
     wrapper.setdefault('loss_scale', 'dynamic')
 
 
-def _check_dataset(runner: Runner, split: str) -> None:
+def _check_dataset(runner: Runner, split: str, report: RunReport) -> None:
     loader = f'{split}_dataloader'
     dataset = build_dataset(lambda: getattr(runner, loader), runner.cfg[loader])
+    report.data(split, getattr(runner, loader))
     check_classes(runner.model, dataset)
     check_detector(runner, split)
-
-
-def _build_runner(config: Config) -> Runner:
-    return RUNNERS.build(config) if 'runner_type' in config else Runner.from_cfg(config)

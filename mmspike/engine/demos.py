@@ -12,6 +12,7 @@ from mmspike.datasets import generate_shapes
 from mmspike.errors import UserError
 
 from .cli import train
+from .console_log import quiet_console
 from .pictures import draw_detections, draw_label_maps
 
 
@@ -56,6 +57,9 @@ def demo(argv: Sequence[str] | None = None) -> None:
     )
     parser.add_argument('--data-root', default='data/shapes', help='folder of the shapes')
     parser.add_argument('--work-dir', help='folder of logs, checkpoints and pictures')
+    parser.add_argument(
+        '-v', '--verbose', action='store_true', help='show on the console all that the log gets'
+    )
     args = parser.parse_args(argv)
     if args.name not in DEMOS:
         raise UserError(f"There is no demo '{args.name}'; name one of {', '.join(DEMOS)}.")
@@ -65,9 +69,11 @@ def demo(argv: Sequence[str] | None = None) -> None:
     generate_shapes(args.data_root)
     # The test behind it says what a validation would, class by class.
     options = [f'data_root={args.data_root}/', 'train_cfg.val_begin=1000000000']
-    runner = train([demo.config, '--work-dir', str(work_dir), '--cfg-options', *options])
-    lines = demo.test(runner)
-    overview = demo.draw(runner, work_dir / 'pictures')
+    shown = ['--verbose'] if args.verbose else []
+    with quiet_console(args.verbose):
+        runner = train([demo.config, '--work-dir', str(work_dir), *shown, '--cfg-options', *options])
+        lines = demo.test(runner)
+        overview = demo.draw(runner, work_dir / 'pictures')
     print(f'\nThe {demo.model}, after {(time.monotonic() - start) / 60:.1f} minutes:')
     print(*(f'  {line}' for line in lines), sep='\n')
     print(f'  pictures: {overview} ({demo.picture})\n')

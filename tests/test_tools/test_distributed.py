@@ -68,7 +68,7 @@ def test_two_processes_score_as_one(shapes, model, tmp_path, environment, reques
     with socket.socket() as free:
         free.bind(('127.0.0.1', 0))
         port = str(free.getsockname()[1])
-    flags = ['--out', str(tmp_path / 'two.pkl')]
+    flags = ['--verbose', '--out', str(tmp_path / 'two.pkl')]
     done = subprocess.run(
         [
             'bash',

@@ -125,7 +125,7 @@ def test_killed_and_resumed_it_ends_with_the_same_weights(
     noted = tmp_path / 'last_checkpoint'
     process = start(shapes, tmp_path, kind, environment)
     for line in process.stdout:
-        if noted.is_file() and ('Epoch(train)' in line or 'Iter(train)' in line):
+        if noted.is_file() and ' ETA ' in line:
             break
     kill(process)
     assert not (tmp_path / KINDS[kind][2]).exists(), 'it was killed too late'
@@ -276,7 +276,7 @@ def test_when_one_process_dies_the_other_ends(shapes, tmp_path, environment):
         said = []
         for line in process.stdout:
             said.append(line)
-            if 'Epoch(train)' in line:
+            if ' ETA ' in line:
                 break
         children = Path(f'/proc/{process.pid}/task/{process.pid}/children').read_text().split()
         assert len(children) == 2, ''.join(said)
