@@ -71,7 +71,9 @@ def demo(argv: Sequence[str] | None = None) -> None:
     options = [f'data_root={args.data_root}/', 'train_cfg.val_begin=1000000000']
     shown = ['--verbose'] if args.verbose else []
     with quiet_console(args.verbose):
-        runner = train([demo.config, '--work-dir', str(work_dir), *shown, '--cfg-options', *options])
+        runner = train(
+            [demo.config, '--work-dir', str(work_dir), *shown, '--cfg-options', *options]
+        )
         lines = demo.test(runner)
         overview = demo.draw(runner, work_dir / 'pictures')
     print(f'\nThe {demo.model}, after {(time.monotonic() - start) / 60:.1f} minutes:')
