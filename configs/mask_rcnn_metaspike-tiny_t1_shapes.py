@@ -35,12 +35,14 @@ model = dict(
         mask_roi_extractor=dict(
             out_channels=neck_channels, featmap_strides=strides, finest_scale=56
         ),
-        mask_head=dict(in_channels=neck_channels, conv_out_channels=neck_channels, num_classes=3),
+        mask_head=dict(
+            num_convs=1, in_channels=neck_channels, conv_out_channels=neck_channels, num_classes=3
+        ),
     ),
     train_cfg=dict(
         rpn_proposal=dict(nms_pre=200, max_per_img=100),
         # With a quarter of positives the head learns for long that all is background.
-        rcnn=dict(sampler=dict(num=32, pos_fraction=0.5)),
+        rcnn=dict(sampler=dict(num=24, pos_fraction=0.5)),
     ),
     test_cfg=dict(rpn=dict(nms_pre=200, max_per_img=100)),
 )
@@ -87,7 +89,7 @@ test_evaluator = val_evaluator
 
 max_epochs = 6
 train_cfg = dict(max_epochs=max_epochs, val_interval=max_epochs)
-optim_wrapper = dict(optimizer=dict(lr=5e-3, fused=True))
+optim_wrapper = dict(optimizer=dict(lr=8e-3, fused=True))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.1, by_epoch=False, begin=0, end=50),
     dict(
