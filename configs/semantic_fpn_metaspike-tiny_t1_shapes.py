@@ -49,7 +49,7 @@ val_dataloader = dict(
 )
 test_dataloader = val_dataloader
 
-max_iters = 600
+max_iters = 500
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
 default_hooks = dict(checkpoint=dict(interval=max_iters))
 param_scheduler = [

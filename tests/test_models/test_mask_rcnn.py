@@ -25,7 +25,7 @@ T, B = 2, 2
 
 def build(name='mask_rcnn_metaspike-tiny_t1_shapes', **options):
     config = Config.fromfile(CONFIGS / f'{name}.py')
-    config.merge_from_dict(options)
+    config.merge_from_dict({'model.backbone.pretrained': None, **options})
     init_default_scope('mmdet')
     torch.manual_seed(0)
     model = MODELS.build(config.model)
@@ -172,8 +172,9 @@ def test_real_strides_are_those_that_anchors_and_roi_extractors_are_told():
     model = tiny(1).eval()
     size = 512
     told = model.rpn_head.prior_generator.strides
-    assert [s[0] for s in told[:4]] == model.roi_head.bbox_roi_extractor.featmap_strides
-    assert [s[0] for s in told[:4]] == model.roi_head.mask_roi_extractor.featmap_strides
+    for extractor in (model.roi_head.bbox_roi_extractor, model.roi_head.mask_roi_extractor):
+        strides = extractor.featmap_strides
+        assert [s[0] for s in told[: len(strides)]] == strides
     with torch.no_grad():
         for level, feature in enumerate(model.extract_feat(torch.rand(1, 3, size, size))):
             assert size / feature.shape[-1] == told[level][0]
@@ -201,10 +202,15 @@ def centre_of_influence(model, size, level):
     return float((weight * (torch.arange(size) + 0.5)).sum() / weight.sum())
 
 
+def levels(extractor, size=64):
+    """Random features of an image of `size` pixels, as many as an extractor takes."""
+    shapes = ((T * B, extractor.out_channels, *[size // s] * 2) for s in extractor.featmap_strides)
+    return [torch.randn(shape) for shape in shapes]
+
+
 def test_features_in_bfloat16_are_sampled_as_what_they_say():
     extractor = build(**{'model.backbone.time_steps': T}).roi_head.bbox_roi_extractor
-    sizes = (16, 8, 4, 2)
-    feats = [torch.randn(T * B, 96, s, s, dtype=torch.bfloat16) for s in sizes]
+    feats = [level.bfloat16() for level in levels(extractor)]
     rois = torch.tensor([[0, 0, 0, 30, 30], [1, 8, 4, 60, 50]], dtype=torch.float32)
     sampled = extractor(feats, rois)
     assert sampled.dtype == torch.bfloat16
@@ -215,7 +221,7 @@ def test_features_in_bfloat16_are_sampled_as_what_they_say():
 @pytest.mark.parametrize('kind', ['bbox', 'mask'])
 def test_rois_see_the_same_wherever_channels_lie(kind):
     extractor = getattr(build(**{'model.backbone.time_steps': T}).roi_head, f'{kind}_roi_extractor')
-    feats = [torch.randn(T * B, 96, s, s) for s in (16, 8, 4, 2)]
+    feats = levels(extractor)
     rois = torch.tensor([[0, 0, 0, 30, 30], [1, 8, 4, 60, 50]], dtype=torch.float32)
     last = [feat.contiguous(memory_format=torch.channels_last) for feat in feats]
     assert torch.equal(extractor(last, rois), extractor(feats, rois))
