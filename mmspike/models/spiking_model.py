@@ -29,9 +29,7 @@ class SpikingModel(ModuleMixin):
     def __init__(self, *args: Any, backbone: dict, **kwargs: Any) -> None:
         with default_neuron(backbone.get('neuron')):
             super().__init__(*args, backbone=backbone, **kwargs)
-        for child in self.children():
-            if child is not self.backbone:
-                set_time_steps(child, self.backbone.out_time_steps)
+        self._set_behind_backbone()
         self.backbone.keep_layout = True
         if not getattr(self.backbone, 'time_reduction', None):
             for name, part in self.named_modules():
@@ -43,6 +41,20 @@ class SpikingModel(ModuleMixin):
                 _check_strides(name, part, levels)
         if hasattr(self.backbone, 'in_channels'):
             self.data_preprocessor.register_forward_pre_hook(self._check_channels)
+
+    def set_time_steps(self, time_steps: int) -> None:
+        """Hand the number of time steps to the backbone, and what leaves it to all other parts.
+
+        Args:
+            time_steps: The number of time steps T.
+        """
+        set_time_steps(self.backbone, time_steps)
+        self._set_behind_backbone()
+
+    def _set_behind_backbone(self) -> None:
+        for child in self.children():
+            if child is not self.backbone:
+                set_time_steps(child, self.backbone.out_time_steps)
 
     def _check_channels(self, preprocessor: nn.Module, args: tuple) -> None:
         data = args[0] if args else None

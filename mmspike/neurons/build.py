@@ -72,11 +72,19 @@ def build_neuron(cfg: dict | None = None, **overrides: object) -> nn.Module:
 def set_time_steps(module: nn.Module, time_steps: int) -> nn.Module:
     """Hand the number of time steps to everything inside `module` that asks for one.
 
+    A part with a method `set_time_steps` hands it on itself: a model whose backbone averages over
+    time leaves one step to the rest.
+
     Raises:
         UserError: If `time_steps` is not a positive integer.
     """
     check_time_steps(time_steps)
-    for child in module.modules():
-        if hasattr(child, 'time_steps'):
-            child.time_steps = time_steps  # type: ignore[assignment]  # Not a module's own.
+    own = getattr(module, 'set_time_steps', None)
+    if callable(own):
+        own(time_steps)
+        return module
+    if hasattr(module, 'time_steps'):
+        module.time_steps = time_steps  # type: ignore[assignment]  # Not a module's own.
+    for child in module.children():
+        set_time_steps(child, time_steps)
     return module

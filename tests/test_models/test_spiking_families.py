@@ -9,10 +9,11 @@ from mmengine.registry import MODELS, DefaultScope
 from mmengine.structures import InstanceData, PixelData
 from narrow_models import narrow
 from spikes import may_see_real_values, see_real_values
+from torch import nn
 
 from mmspike.analysis.spike_driven import enliven
 from mmspike.errors import UserError
-from mmspike.neurons import LIF
+from mmspike.neurons import LIF, set_time_steps
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 DETECTION = [
@@ -161,6 +162,23 @@ def test_averaging_before_the_neck_is_an_option(steps):
     assert {m.time_steps for m in model.neck.modules() if isinstance(m, LIF)} == {1}
     assert model.decode_head.conv_seg.time_steps == 1
     assert len(predict(model, batch(name))) == B
+
+
+@pytest.mark.parametrize('reduction', [None, 'mean'])
+def test_new_time_steps_of_a_whole_model_leave_each_image_its_own(reduction):
+    """Also where the backbone averages: heads then must not average over a batch that T divides."""
+    name, data = 'semantic_fpn_metaspike_ade20k', batch('semantic_fpn_metaspike_ade20k')
+    options = {'model.backbone.time_reduction': reduction}
+    model, expected = build(name, time_steps=1, **options), build(name, time_steps=T, **options)
+    set_time_steps(nn.Sequential(model), T)
+    assert model.backbone.time_steps == T
+    together = predict(model, data)
+    assert len(together) == B
+    for i, image in enumerate(predict(expected, data)):
+        (alone,) = predict(model, {k: v[i : i + 1] for k, v in data.items()})
+        for logits in (together[i].seg_logits.data, alone.seg_logits.data):
+            torch.testing.assert_close(logits, image.seg_logits.data)
+    assert not torch.equal(together[0].seg_logits.data, together[1].seg_logits.data)
 
 
 def test_parameters_of_the_paper():
