@@ -1,5 +1,6 @@
 """Every other family of spiking models, built from its shipped config with narrow layers."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ from torch import nn
 
 from mmspike.analysis.spike_driven import enliven
 from mmspike.errors import UserError
+from mmspike.layers import SpikingHead
+from mmspike.models.checks import Told, check_strides
 from mmspike.neurons import LIF, set_time_steps
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
@@ -30,6 +33,7 @@ SEGMENTATION = [
 ]
 T, B = 2, 2
 SIZE = (64, 96)
+SPIKE = dict(type='mmspike.SpikeConv2d')
 
 
 def build(name, time_steps=T, **options):
@@ -228,6 +232,64 @@ def test_a_pyramid_that_labels_strides_wrongly_is_refused():
         build(DETECTION[0], **{'model.roi_head.mask_roi_extractor.featmap_strides': [4, 8, 16, 16]})
     with pytest.raises(UserError, match='told the strides'):
         build(SEGMENTATION[0], **{'model.decode_head.feature_strides': [4, 8, 16, 32]})
+
+
+STOCK = dict(_delete_=True, out_channels=16)
+MAPPER = dict(STOCK, type='ChannelMapper', num_outs=5, act_cfg=None, conv_cfg=SPIKE)
+RESIZED = dict(STOCK, scales=[0.5, 1, 2, 4])  # Strides 2, 4, 8, 16 become 4.
+
+
+@pytest.mark.parametrize(
+    ('name', 'neck', 'told', 'right', 'wrong'),
+    [
+        (
+            'retinanet_metaspike_t1_coco',
+            dict(MAPPER, in_channels=[128, 256, 360]),
+            'bbox_head.anchor_generator.strides',
+            [8, 16, 32, 64, 128],
+            [8, 16, 16, 32, 64],
+        ),
+        (
+            'fcos_metaspike_t1_coco',
+            dict(MAPPER, in_channels=[128, 256, 360]),
+            'bbox_head.strides',
+            [8, 16, 32, 64, 128],
+            [4, 8, 16, 32, 64],
+        ),
+        (
+            'semantic_fpn_metaspike_ade20k',
+            dict(RESIZED, in_channels=[32, 64, 128, 360]),
+            'decode_head.feature_strides',
+            [4, 4, 4, 4],
+            [2, 4, 8, 16],
+        ),
+    ],
+)
+def test_strides_that_arrive_are_those_that_are_told(name, neck, told, right, wrong):
+    if name in SEGMENTATION:
+        necks = pytest.importorskip('mmseg.models.necks', exc_type=ImportError)
+        kind = type('SpikeMultiLevelNeck', (SpikingHead, necks.MultiLevelNeck), {})
+        neck = dict(neck, type=kind)
+    model = build(name, **{'model.neck': neck, f'model.{told}': right})
+    assert len(predict(model, batch(name))) == B
+    model = build(name, **{'model.neck': neck, f'model.{told}': wrong})
+    part = told.split('.')[0]
+    with pytest.raises(UserError, match=f'{part} is told the strides .* that reach it have'):
+        predict(model, batch(name))
+
+
+def test_sizes_that_layers_round_are_no_other_strides():
+    """An image of 61 x 97: each layer of stride 2 rounds up or down; a wrong stride still shows."""
+    told = [Told('head', (4, 8, 16, 32, 64), None)]
+    up = [(math.ceil(61 / s), math.ceil(97 / s)) for s in told[0].strides]
+    down = [(max(61 // s, 1), max(97 // s, 1)) for s in told[0].strides]
+    check_strides(told, (61, 97), up)
+    check_strides(told, (61, 97), down)
+    check_strides(told, (100, 100), [(28, 28), (14, 14), (7, 7), (4, 4)])  # 7 = ceil(100 / 16), x4.
+    check_strides([Told('head', (8, 32), (1, 3))], (61, 97), up)
+    for levels in (up[1:], [*up[:3], up[2], up[3]], [(h, up[0][1]) for h, _ in up]):
+        with pytest.raises(UserError, match=r'head is told the strides \(4, 8, 16, 32, 64\)'):
+            check_strides(told, (61, 97), levels)
 
 
 def test_synchronized_norms_compute_the_same():
