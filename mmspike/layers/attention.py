@@ -39,6 +39,7 @@ class SpikeSelfAttention(nn.Module):
             `v_threshold` or `input_gain`, with which it fires on counts.
     """
 
+    bare = ('query_conv', 'key_conv', 'value_conv', 'proj')  # Their neurons are its own.
     operands: tuple[str, ...] = ('query', 'key', 'value')
     threshold = 0.5
     scale = 0.125

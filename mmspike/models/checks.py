@@ -1,11 +1,13 @@
 """What stands behind a spiking backbone: parts that would compute something else are refused."""
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from torch import nn
 
 from mmspike.errors import UserError
+from mmspike.layers import find_bare
 
 # How far a level of unpadded or rounded size may be from its stride; a wrong one is 2 away.
 ROUNDING = 2**0.5
@@ -36,6 +38,32 @@ def check_extractor(name: str, part: nn.Module) -> None:
             f'{name} is a {type(part).__name__}, which knows no time steps: write '
             "type='mmspike.SpikeRoIExtractor' there, which takes the same arguments, or "
             "time_reduction='mean' in the backbone."
+        )
+
+
+def check_weight_layers(model: nn.Module) -> None:
+    """Refuse weight layers behind a spiking backbone that multiply something else than spikes.
+
+    Losses and teachers may have any.
+
+    Raises:
+        UserError: If there is one that has no neuron before it, nor is declared to have none.
+    """
+    names = [
+        f'{part}.{name}'.rstrip('.')
+        for part, module in model.named_children()
+        if part not in ('backbone', 'data_preprocessor')
+        for name in find_bare(module)
+    ]
+    names = [name for name in names if not re.search(r'(^|\.)(loss|teacher)', name)]
+    if names:
+        more = f' (and {len(names) - 1} more)' if len(names) > 1 else ''
+        layer, part = model.get_submodule(names[0]), names[0].split('.')[0]
+        raise UserError(
+            f'{names[0]}{more} is a {type(layer).__name__} without a neuron before it, but the '
+            f'backbone spikes: give the class of {part} the mixin mmspike.layers.SpikingHead, '
+            "which calls make_spiking (docs/own_head.md), or set time_reduction='mean' in the "
+            'backbone.'
         )
 
 

@@ -7,9 +7,14 @@ import torch
 from torch import Tensor, nn
 
 from mmspike.mixins import ModuleMixin
-from mmspike.models.checks import check_extractor, check_strides, told_strides
+from mmspike.models.checks import (
+    check_extractor,
+    check_strides,
+    check_weight_layers,
+    told_strides,
+)
 from mmspike.models.inputs import check_channels, explain_norm
-from mmspike.neurons import default_neuron, set_time_steps
+from mmspike.neurons import build_neuron, default_neuron, is_spiking, set_time_steps
 
 
 class SpikingModel(ModuleMixin):
@@ -20,9 +25,10 @@ class SpikingModel(ModuleMixin):
     their own get the backbone's.
 
     Raises:
-        UserError: If an RoI extractor knows no time steps, or a head is told other strides than
-            its features have, of an FPN now and of any other neck at the first image; later for
-            images of other channels than the backbone takes, or too small to train on.
+        UserError: If a weight layer behind a backbone that spikes has no neuron before it, an RoI
+            extractor knows no time steps, or a head is told other strides than its features have,
+            of an FPN now and of any other neck at the first image; later for images of other
+            channels than the backbone takes, or too small to train on.
     """
 
     backbone: Any
@@ -31,11 +37,14 @@ class SpikingModel(ModuleMixin):
     def __init__(self, *args: Any, backbone: dict, **kwargs: Any) -> None:
         with default_neuron(backbone.get('neuron')):
             super().__init__(*args, backbone=backbone, **kwargs)
+            spikes = is_spiking(build_neuron())
         self._set_behind_backbone()
         self.backbone.keep_layout = True
         if not getattr(self.backbone, 'time_reduction', None):
             for name, part in self.named_modules():
                 check_extractor(name, part)
+            if spikes:
+                check_weight_layers(self)
         self._told_strides = tuple(told_strides(self))
         neck = getattr(self, 'neck', None)
         keeps = hasattr(neck, 'lateral_convs') and hasattr(neck, 'fpn_convs')  # An FPN's.

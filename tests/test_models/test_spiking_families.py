@@ -292,6 +292,43 @@ def test_sizes_that_layers_round_are_no_other_strides():
             check_strides(told, (61, 97), levels)
 
 
+CSPNEXT = dict(
+    _delete_=True, type='CSPNeXtPAFPN', in_channels=[128, 256, 360], out_channels=16, conv_cfg=SPIKE
+)
+CHANGED = {  # mmdet's block has a convolution that its conv_cfg does not reach.
+    'model.neck': CSPNEXT,
+    'model.bbox_head.num_ins': 3,
+    'model.bbox_head.anchor_generator.strides': [8, 16, 32],
+}
+
+
+def test_a_layer_that_conv_cfg_does_not_reach_is_refused_by_name():
+    name = 'retinanet_metaspike_t1_coco'
+    found = r'neck\.top_down_blocks\.0\.blocks\.0\.conv1.* is a Conv2d without a neuron'
+    with pytest.raises(UserError, match=f'{found}.*SpikingHead.*make_spiking'):
+        build(name, **CHANGED)
+    for way_out in ('neuron.type', 'ReLU'), ('time_reduction', 'mean'):
+        build(name, **CHANGED, **{f'model.backbone.{way_out[0]}': way_out[1]})
+    necks = pytest.importorskip('mmdet.models.necks', exc_type=ImportError)
+    kind = type('SpikeCSPNeXtPAFPN', (SpikingHead, necks.CSPNeXtPAFPN), {})
+    model = build(name, **{**CHANGED, 'model.neck': dict(CSPNEXT, type=kind)})
+    assert see_real_values(model, lambda: predict(model, batch(name))) == may_see_real_values(model)
+
+
+def test_an_auxiliary_head_must_spike_and_a_loss_may_have_weights():
+    name = 'upernet_metaspike_t1_ade20k'
+    with pytest.raises(UserError, match=r'auxiliary_head\..* is a Conv2d without a neuron'):
+        build(name, **{'model.auxiliary_head.type': 'FCNHead'})
+
+    class Centres(nn.Linear):
+        loss_name = 'loss_centres'
+
+        def __init__(self):
+            super().__init__(4, 4)
+
+    build(name, **{'model.auxiliary_head.loss_decode': dict(_delete_=True, type=Centres)})
+
+
 def test_synchronized_norms_compute_the_same():
     """Several GPUs convert BN to SyncBN (`sync_bn` of the config), RepConv's padding norms too."""
     from mmengine.model.utils import convert_sync_batchnorm
