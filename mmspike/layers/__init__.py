@@ -13,7 +13,7 @@ from .spike_conv import (
     SpikeReadoutLinear,
     keep_nothing,
 )
-from .spiking_head import SpikingHead, make_spiking
+from .spiking_head import SpikingHead, find_bare, make_spiking
 from .token_mixers import SepConv
 
 __all__ = [
@@ -37,6 +37,7 @@ __all__ = [
     'SpikeSelfAttention',
     'SpikingHead',
     'check_norm',
+    'find_bare',
     'keep_nothing',
     'make_spiking',
     'spike_conv_norm',

@@ -5,7 +5,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from mmspike.errors import UserError
-from mmspike.neurons import LIF, build_neuron
+from mmspike.neurons import build_neuron, is_spiking
 
 from .conv_bn import ConvNorm
 from .rep_conv import RepConv
@@ -35,9 +35,11 @@ class SpikeSelfAttention(nn.Module):
         - input, output: ``[T*B, C, H, W]``
 
     Raises:
-        UserError: If `num_heads` does not divide `channels`.
+        UserError: If `num_heads` does not divide `channels`, or a spiking neuron takes no
+            `v_threshold` or `input_gain`, with which it fires on counts.
     """
 
+    bare = ('query_conv', 'key_conv', 'value_conv', 'proj')  # Their neurons are its own.
     operands: tuple[str, ...] = ('query', 'key', 'value')
     threshold = 0.5
     scale = 0.125
@@ -73,7 +75,7 @@ class SpikeSelfAttention(nn.Module):
         # A fixed threshold bounds what a count of spikes can do. A ReLU has none: in the ANN twin
         # the sum over positions would grow with the image, so it averages instead; the norms behind
         # it take the factor out at the size of training.
-        self.averages = not isinstance(self.attention_neuron, LIF)
+        self.averages = not is_spiking(self.attention_neuron)
         self.proj = _projection(channels, norm_cfg, linear_proj)
 
     def forward(self, x: Tensor) -> Tensor:

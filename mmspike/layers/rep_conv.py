@@ -47,6 +47,8 @@ class RepConv(nn.Module):
         - input, output: ``[T*B, C, H, W]``
     """
 
+    bare = ('pointwise1', 'depthwise', 'pointwise2')
+
     def __init__(self, channels: int, norm_cfg: dict | None = None) -> None:
         super().__init__()
         norm_cfg = norm_cfg or NORM

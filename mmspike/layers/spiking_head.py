@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from typing import Any
 
-from mmcv.cnn import ConvModule, bricks
+from mmcv.cnn import ConvModule, bricks, is_norm
 from mmcv.cnn.bricks import wrappers
 from torch import nn
 
@@ -42,7 +42,8 @@ def make_spiking(module: nn.Module, readouts: Collection[str] = ()) -> nn.Module
     """Put a neuron before every weight layer inside a module and take its activations away.
 
     The layers keep their names, weights and initialization, so `init_cfg` and checkpoints find
-    them. A non-linearity that `forward` calls as a function stays; look for it there.
+    them. A non-linearity that `forward` calls as a function stays; look for it there. What a part
+    declares as `bare` (`find_bare`) stays as it is.
 
     Args:
         module: A stock head or neck, changed in place.
@@ -60,7 +61,10 @@ def make_spiking(module: nn.Module, readouts: Collection[str] = ()) -> nn.Module
             f'{sorted(absent)[0]!r} that could predict; name layers that it has in readouts.'
         )
     forms: dict[nn.Module, nn.Module] = {}  # A layer that two parents share stays one.
+    declared = _declared_bare(module)
     for name, child in list(module.named_modules(remove_duplicate=False)):
+        if _inside(name, declared):
+            continue
         if child not in forms:
             forms[child] = _spiking_form(child, name in readouts)
         new = forms[child]
@@ -91,16 +95,43 @@ def _spiking_form(layer: Any, readout: bool) -> nn.Module:
     return new
 
 
-def _demand_spiking(module: nn.Module) -> None:
-    known = (*SPIKING.values(), *READOUTS.values())
+def find_bare(module: nn.Module) -> dict[str, nn.Module]:
+    """Find the weight layers inside a module that have no neuron before them, by their names.
+
+    Norms are none. A class declares those that are meant to have none, as a neuron stands elsewhere
+    or they take real values, in `bare`: their names, or those of the parts that hold them.
+
+    Args:
+        module: A head, a neck, or any other part of a model.
+    """
+    declared, known = _declared_bare(module), (*SPIKING.values(), *READOUTS.values())
+    found = {}
     for name, child in module.named_modules():
         weight = getattr(child, 'weight', None)
-        analog = isinstance(weight, nn.Parameter) and weight.dim() >= MIN_WEIGHT_DIMS
-        if analog and not isinstance(child, known):
-            raise UserError(
-                f'{type(module).__name__} has a {type(child).__name__} at {name}, of which mmspike '
-                'has no spiking form; build it with convolutions and linear layers of torch.'
-            )
+        weighs = isinstance(weight, nn.Parameter) and weight.dim() >= MIN_WEIGHT_DIMS
+        if weighs and not (is_norm(child) or isinstance(child, known) or _inside(name, declared)):
+            found[name] = child
+    return found
+
+
+def _declared_bare(module: nn.Module) -> set[str]:
+    return {
+        f'{name}.{own}'.lstrip('.')
+        for name, part in module.named_modules(remove_duplicate=False)
+        for own in getattr(type(part), 'bare', ())
+    }
+
+
+def _inside(name: str, parts: Collection[str]) -> bool:
+    return any(f'{name}.'.startswith(f'{part}.') for part in parts)
+
+
+def _demand_spiking(module: nn.Module) -> None:
+    for name, child in find_bare(module).items():
+        raise UserError(
+            f'{type(module).__name__} has a {type(child).__name__} at {name}, of which mmspike '
+            'has no spiking form; build it with convolutions and linear layers of torch.'
+        )
 
 
 class SpikingHead(ModuleMixin):

@@ -16,6 +16,8 @@ class SepConv(nn.Module):
         - input, output: ``[T*B, C, H, W]``
     """
 
+    bare = ('pointwise2',)
+
     def __init__(
         self, channels: int, neuron: dict | None = None, norm_cfg: dict | None = None
     ) -> None:

@@ -1,13 +1,20 @@
 """What makes a model of mmdet, mmseg or mmpretrain spike as a whole."""
 
+import math
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
-from mmspike.errors import UserError
 from mmspike.mixins import ModuleMixin
+from mmspike.models.checks import (
+    check_extractor,
+    check_strides,
+    check_weight_layers,
+    told_strides,
+)
 from mmspike.models.inputs import check_channels, explain_norm
-from mmspike.neurons import default_neuron, set_time_steps
+from mmspike.neurons import build_neuron, default_neuron, is_spiking, set_time_steps
 
 
 class SpikingModel(ModuleMixin):
@@ -18,9 +25,10 @@ class SpikingModel(ModuleMixin):
     their own get the backbone's.
 
     Raises:
-        UserError: If a head is told other strides than the levels of a feature pyramid have, or an
-            RoI extractor knows no time steps; later for images of other channels than the backbone
-            takes, or too small to train on.
+        UserError: If a weight layer behind a backbone that spikes has no neuron before it, an RoI
+            extractor knows no time steps, or a head is told other strides than its features have,
+            of an FPN now and of any other neck at the first image; later for images of other
+            channels than the backbone takes, or too small to train on.
     """
 
     backbone: Any
@@ -29,25 +37,62 @@ class SpikingModel(ModuleMixin):
     def __init__(self, *args: Any, backbone: dict, **kwargs: Any) -> None:
         with default_neuron(backbone.get('neuron')):
             super().__init__(*args, backbone=backbone, **kwargs)
-        for child in self.children():
-            if child is not self.backbone:
-                set_time_steps(child, self.backbone.out_time_steps)
+            spikes = is_spiking(build_neuron())
+        self._set_behind_backbone()
         self.backbone.keep_layout = True
         if not getattr(self.backbone, 'time_reduction', None):
             for name, part in self.named_modules():
-                _check_extractor(name, part)
+                check_extractor(name, part)
+            if spikes:
+                check_weight_layers(self)
+        self._told_strides = tuple(told_strides(self))
         neck = getattr(self, 'neck', None)
-        if hasattr(self.backbone, 'out_strides') and hasattr(neck, 'lateral_convs'):
-            levels = self.backbone.out_strides[getattr(neck, 'start_level', 0) :]
-            for name, part in self.named_modules():
-                _check_strides(name, part, levels)
+        keeps = hasattr(neck, 'lateral_convs') and hasattr(neck, 'fpn_convs')  # An FPN's.
+        if keeps and hasattr(self.backbone, 'out_strides'):
+            # So they are known before the first image; one that is large enough to tell them apart.
+            kept = self.backbone.out_strides[getattr(neck, 'start_level', 0) :]
+            size = 64 * math.lcm(*kept)
+            levels = [(size // stride, size // stride) for stride in kept]
+            check_strides(self._told_strides, (size, size), levels)
         if hasattr(self.backbone, 'in_channels'):
             self.data_preprocessor.register_forward_pre_hook(self._check_channels)
+
+    def set_time_steps(self, time_steps: int) -> None:
+        """Hand the number of time steps to the backbone, and what leaves it to all other parts.
+
+        Args:
+            time_steps: The number of time steps T.
+        """
+        set_time_steps(self.backbone, time_steps)
+        self._set_behind_backbone()
+
+    def _set_behind_backbone(self) -> None:
+        for child in self.children():
+            if child is not self.backbone:
+                set_time_steps(child, self.backbone.out_time_steps)
 
     def _check_channels(self, preprocessor: nn.Module, args: tuple) -> None:
         data = args[0] if args else None
         if isinstance(data, dict):
             check_channels(data.get('inputs'), self.backbone.in_channels)
+
+    def extract_feat(self, inputs: Tensor, *args: Any, **kwargs: Any) -> Any:
+        """Extract features as the stock model does, and look at their sizes.
+
+        Args:
+            inputs: Images ``[B, C, H, W]`` or sequences ``[B, T, C, H, W]``.
+            args: As of the stock model.
+            kwargs: As of the stock model.
+
+        Raises:
+            UserError: If a head is told other strides than the features have.
+        """
+        feats = super().extract_feat(inputs, *args, **kwargs)  # type: ignore[misc]  # The stock one.
+        looks = self._told_strides and isinstance(feats, (list, tuple))
+        if looks and not (torch.compiler.is_compiling() or torch.jit.is_tracing()):
+            levels = [tuple(feat.shape[-2:]) for feat in feats]
+            check_strides(self._told_strides, tuple(inputs.shape[-2:]), levels)
+        return feats
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         try:
@@ -55,39 +100,3 @@ class SpikingModel(ModuleMixin):
         except ValueError as error:
             explain_norm(error)
             raise
-
-
-def _check_extractor(name: str, part: nn.Module) -> None:
-    """A stock extractor takes RoIs of the first step alone, and reads channels first in memory."""
-    if hasattr(part, 'roi_layers') and not hasattr(part, 'time_steps'):
-        raise UserError(
-            f'{name} is a {type(part).__name__}, which knows no time steps: write '
-            "type='mmspike.SpikeRoIExtractor' there, which takes the same arguments, or "
-            "time_reduction='mean' in the backbone."
-        )
-
-
-def _check_strides(name: str, part: nn.Module, levels: tuple[int, ...]) -> None:
-    """Compare what a part is told with the strides of the backbone, which an FPN keeps.
-
-    A wrong stride would train without complaint, anchors and features in different places.
-    """
-    told = _told_strides(part)
-    chosen = getattr(part, 'in_index', None)  # Of segmentation heads.
-    if told and isinstance(chosen, (list, tuple)) and max(chosen) < len(levels):
-        levels = tuple(levels[i] for i in chosen)
-    if told:
-        # A pyramid may go on above the backbone.
-        pairs = list(zip(levels, told, strict=False))
-        if any(own != stride for own, stride in pairs):
-            raise UserError(
-                f'{name} is told the strides {tuple(told)}, but the levels that the neck makes of '
-                f'the backbone have {levels}; set them there, or model.backbone.out_strides.'
-            )
-
-
-def _told_strides(part: nn.Module) -> list[int] | None:
-    generator = getattr(part, 'prior_generator', None)
-    if generator is not None:
-        return [max(stride) for stride in generator.strides]  # Pairs (width, height).
-    return getattr(part, 'featmap_strides', None) or getattr(part, 'feature_strides', None)

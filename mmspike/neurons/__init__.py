@@ -1,6 +1,6 @@
 """Neurons: the time axis, surrogate gradients, dynamics, and the modules that hold them."""
 
-from .build import build_neuron, default_neuron, set_time_steps
+from .build import build_neuron, default_neuron, is_spiking, set_time_steps
 from .lif import LIF
 from .timefold import (
     check_time_steps,
@@ -19,6 +19,7 @@ __all__ = [
     'default_neuron',
     'fold',
     'fold_sequence',
+    'is_spiking',
     'mean_over_time',
     'repeat_rois',
     'repeat_time',

@@ -7,6 +7,7 @@ from contextvars import ContextVar
 
 from torch import nn
 
+from mmspike.errors import UserError
 from mmspike.registry import MODELS
 
 from .lif import LIF
@@ -29,30 +30,61 @@ def default_neuron(cfg: dict | None) -> Iterator[None]:
         _default.reset(token)
 
 
+def is_spiking(neuron: nn.Module | type) -> bool:
+    """Tell whether a neuron, or its class, fires, or is an activation of an ordinary network.
+
+    A class declares it as `spiking`. One that does not is held for a neuron, unless it comes from
+    torch or mmcv: nothing of what it is told is then left out silently.
+    """
+    cls = neuron if isinstance(neuron, type) else type(neuron)
+    return getattr(neuron, 'spiking', not cls.__module__.startswith(('torch.', 'mmcv.')))
+
+
 def build_neuron(cfg: dict | None = None, **overrides: object) -> nn.Module:
     """Build a neuron, or any activation: changing ``type`` to ReLU gives the ANN twin.
 
     Args:
         cfg: The neuron's config; None is the model's neuron (`default_neuron`). Options of a LIF
-            are left out for a type that does not take them: a ReLU has no threshold.
-        overrides: Options that override the config's, likewise.
+            are left out for an activation that does not spike: a ReLU has no threshold.
+        overrides: Options that the layer around the neuron asks for, likewise.
+
+    Raises:
+        UserError: If a spiking neuron does not take one of `overrides`.
+        TypeError: If it does not take an option of its config.
     """
     cfg = {**(cfg or _default.get() or _RELEASED), **overrides}
     cls = cfg['type'] if isinstance(cfg['type'], type) else MODELS.get(cfg['type'])
-    if cls is not None:
-        of_lif, accepted = (inspect.signature(c).parameters for c in (LIF, cls))
-        cfg = {k: v for k, v in cfg.items() if k in accepted or k not in of_lif}
+    if cls is None:
+        return MODELS.build(cfg)  # It says that there is none.
+    accepted, of_lif = (inspect.signature(c).parameters for c in (cls, LIF))
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in accepted.values())
+    if not is_spiking(cls):
+        cfg = {k: v for k, v in cfg.items() if takes_any or k in accepted or k not in of_lif}
+    elif not takes_any and (missing := [name for name in overrides if name not in accepted]):
+        raise UserError(
+            f'{cls.__name__} takes no {missing[0]}, but the layer that it stands in asks for '
+            f'{missing[0]}={overrides[missing[0]]}: give the class this argument, which means what '
+            'it does in mmspike.LIF, or, if it is no spiking neuron, the attribute spiking = False.'
+        )
     return MODELS.build(cfg)
 
 
 def set_time_steps(module: nn.Module, time_steps: int) -> nn.Module:
     """Hand the number of time steps to everything inside `module` that asks for one.
 
+    A part with a method `set_time_steps` hands it on itself: a model whose backbone averages over
+    time leaves one step to the rest.
+
     Raises:
         UserError: If `time_steps` is not a positive integer.
     """
     check_time_steps(time_steps)
-    for child in module.modules():
-        if hasattr(child, 'time_steps'):
-            child.time_steps = time_steps  # type: ignore[assignment]  # Not a module's own.
+    own = getattr(module, 'set_time_steps', None)
+    if callable(own):
+        own(time_steps)
+        return module
+    if hasattr(module, 'time_steps'):
+        module.time_steps = time_steps  # type: ignore[assignment]  # Not a module's own.
+    for child in module.children():
+        set_time_steps(child, time_steps)
     return module

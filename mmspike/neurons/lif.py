@@ -56,6 +56,7 @@ class LIF(nn.Module):
             divide the batch.
     """
 
+    spiking = True  # What `is_spiking` looks for.
     compile: bool | None  # type: ignore[assignment]  # It hides nn.Module.compile.
 
     def __init__(

@@ -7,6 +7,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mmspike.analysis.spike_driven import enliven
+from mmspike.errors import UserError
 from mmspike.layers import ATTENTIONS, SDSA1, SDSA2, SDSA4, RepConv, SpikeSelfAttention
 from mmspike.neurons import LIF, set_time_steps
 
@@ -117,6 +118,64 @@ def test_the_twin_averages_over_positions(cls):
     torch.testing.assert_close(
         layer.attend(*(a.tile(1, 1, 2, 2) for a in x))[..., :3, :5], layer.attend(*x)
     )
+
+
+class Stranger(nn.Module):
+    """Somebody else's neuron: a LIF inside, but not one of ours, with options of its own."""
+
+    def __init__(self, time_steps=None, level=1.0, v_threshold=1.0, input_gain=1.0):
+        super().__init__()
+        self.lif = LIF(time_steps, v_threshold=level * v_threshold, input_gain=input_gain)
+
+    def forward(self, x):
+        return self.lif(x)
+
+
+class Passing(Stranger):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+
+
+class Unscaled(nn.Module):
+    def __init__(self, time_steps=None, v_threshold=1.0):
+        super().__init__()
+
+
+class Unlearned(Unscaled):
+    def __init__(self, time_steps=None, v_threshold=1.0, input_gain=1.0):
+        super().__init__()
+
+
+class Clipped(nn.ReLU6):
+    spiking = False
+
+
+@pytest.mark.parametrize('kind', [Stranger, Passing])
+@pytest.mark.parametrize('cls', [SpikeSelfAttention, SDSA1, SDSA2])
+def test_a_neuron_of_somebody_else_gets_what_ours_gets(cls, kind):
+    torch.manual_seed(0)
+    ours = lively(cls)
+    theirs = set_time_steps(cls(D, num_heads=4, neuron=dict(type=kind)), T).eval().double()
+    theirs.load_state_dict(ours.state_dict())
+    x = torch.randn(T * B, D, 6, 6, dtype=torch.float64) * 2
+    assert ours(x).std() > 0
+    assert torch.equal(theirs(x), ours(x))
+
+
+@pytest.mark.parametrize(
+    ('cls', 'kind', 'missing'),
+    [(SpikeSelfAttention, Unscaled, 'input_gain=8.0'), (SDSA4, Unlearned, 'learnable_threshold=')],
+)
+def test_a_neuron_that_cannot_do_what_attention_asks_is_refused(cls, kind, missing):
+    with pytest.raises(UserError, match=f'{kind.__name__} takes no .*{missing}.*spiking = False'):
+        cls(D, neuron=dict(type=kind))
+
+
+def test_only_an_activation_loses_the_options_of_a_neuron():
+    with pytest.raises(TypeError, match='tau'):
+        SDSA1(D, neuron=dict(type=Stranger, tau=4.0))
+    layer = SpikeSelfAttention(D, neuron=dict(type=Clipped, tau=4.0, v_threshold=0.5))
+    assert layer.averages and type(layer.attention_neuron) is Clipped
 
 
 @pytest.mark.parametrize('form', FORMS)

@@ -14,7 +14,16 @@ from torch import nn
 import mmspike.registry as ours
 from mmspike.analysis.spike_driven import enliven
 from mmspike.errors import UserError
-from mmspike.layers import SpikeConv2d, SpikeReadoutConv2d, SpikeReadoutLinear, make_spiking
+from mmspike.layers import (
+    RepConv,
+    SepConv,
+    SpikeConv2d,
+    SpikeReadoutConv2d,
+    SpikeReadoutLinear,
+    SpikeSelfAttention,
+    find_bare,
+    make_spiking,
+)
 from mmspike.neurons import set_time_steps
 
 PAGE = (Path(__file__).parents[2] / 'docs/own_head.md').read_text()
@@ -114,6 +123,32 @@ def test_a_readout_averages_over_time_and_not_over_the_batch(layer):
     # Time-major: sample 0 fires at the first step, sample 1 at both (a charge of 2 and more).
     x = torch.tensor([4.0, 4.0, 0.0, 4.0]).reshape(T * B, *[1] * (layer.weight.dim() - 1))
     assert layer(x).flatten().tolist() == [0.5, 1.0]
+
+
+class Declaring(nn.Module):
+    """A part that says which of its layers have no neuron."""
+
+    bare = ('stem', 'late')
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 4, 1)
+        self.late = nn.Sequential(nn.Conv2d(4, 4, 1), nn.ReLU())
+        self.later = nn.Conv2d(4, 4, 1)
+        self.norm = nn.LayerNorm([4, 2, 2])
+        self.operators = nn.ModuleList([RepConv(4), SepConv(4), SpikeSelfAttention(8)])
+
+
+def test_what_is_bare_and_what_is_meant_to_be():
+    head = nn.ModuleDict({'part': Declaring(), 'linear': nn.Linear(2, 2)})
+    assert list(find_bare(head)) == ['part.later', 'linear']
+    make_spiking(head)
+    assert find_bare(head) == {}
+    part = head['part']
+    assert isinstance(part.later, SpikeConv2d)
+    assert type(part.stem) is type(part.late[0]) is nn.Conv2d
+    assert type(part.late[1]) is nn.ReLU
+    assert type(part.operators[0].depthwise) is nn.Conv2d
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Every other family of spiking models, built from its shipped config with narrow layers."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -9,10 +10,13 @@ from mmengine.registry import MODELS, DefaultScope
 from mmengine.structures import InstanceData, PixelData
 from narrow_models import narrow
 from spikes import may_see_real_values, see_real_values
+from torch import nn
 
 from mmspike.analysis.spike_driven import enliven
 from mmspike.errors import UserError
-from mmspike.neurons import LIF
+from mmspike.layers import SpikingHead
+from mmspike.models.checks import Told, check_strides
+from mmspike.neurons import LIF, set_time_steps
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 DETECTION = [
@@ -29,6 +33,7 @@ SEGMENTATION = [
 ]
 T, B = 2, 2
 SIZE = (64, 96)
+SPIKE = dict(type='mmspike.SpikeConv2d')
 
 
 def build(name, time_steps=T, **options):
@@ -163,6 +168,23 @@ def test_averaging_before_the_neck_is_an_option(steps):
     assert len(predict(model, batch(name))) == B
 
 
+@pytest.mark.parametrize('reduction', [None, 'mean'])
+def test_new_time_steps_of_a_whole_model_leave_each_image_its_own(reduction):
+    """Also where the backbone averages: heads then must not average over a batch that T divides."""
+    name, data = 'semantic_fpn_metaspike_ade20k', batch('semantic_fpn_metaspike_ade20k')
+    options = {'model.backbone.time_reduction': reduction}
+    model, expected = build(name, time_steps=1, **options), build(name, time_steps=T, **options)
+    set_time_steps(nn.Sequential(model), T)
+    assert model.backbone.time_steps == T
+    together = predict(model, data)
+    assert len(together) == B
+    for i, image in enumerate(predict(expected, data)):
+        (alone,) = predict(model, {k: v[i : i + 1] for k, v in data.items()})
+        for logits in (together[i].seg_logits.data, alone.seg_logits.data):
+            torch.testing.assert_close(logits, image.seg_logits.data)
+    assert not torch.equal(together[0].seg_logits.data, together[1].seg_logits.data)
+
+
 def test_parameters_of_the_paper():
     """The paper prints 16.5M and 58.9M; it truncates."""
     for name, count in (
@@ -210,6 +232,101 @@ def test_a_pyramid_that_labels_strides_wrongly_is_refused():
         build(DETECTION[0], **{'model.roi_head.mask_roi_extractor.featmap_strides': [4, 8, 16, 16]})
     with pytest.raises(UserError, match='told the strides'):
         build(SEGMENTATION[0], **{'model.decode_head.feature_strides': [4, 8, 16, 32]})
+
+
+STOCK = dict(_delete_=True, out_channels=16)
+MAPPER = dict(STOCK, type='ChannelMapper', num_outs=5, act_cfg=None, conv_cfg=SPIKE)
+RESIZED = dict(STOCK, scales=[0.5, 1, 2, 4])  # Strides 2, 4, 8, 16 become 4.
+
+
+@pytest.mark.parametrize(
+    ('name', 'neck', 'told', 'right', 'wrong'),
+    [
+        (
+            'retinanet_metaspike_t1_coco',
+            dict(MAPPER, in_channels=[128, 256, 360]),
+            'bbox_head.anchor_generator.strides',
+            [8, 16, 32, 64, 128],
+            [8, 16, 16, 32, 64],
+        ),
+        (
+            'fcos_metaspike_t1_coco',
+            dict(MAPPER, in_channels=[128, 256, 360]),
+            'bbox_head.strides',
+            [8, 16, 32, 64, 128],
+            [4, 8, 16, 32, 64],
+        ),
+        (
+            'semantic_fpn_metaspike_ade20k',
+            dict(RESIZED, in_channels=[32, 64, 128, 360]),
+            'decode_head.feature_strides',
+            [4, 4, 4, 4],
+            [2, 4, 8, 16],
+        ),
+    ],
+)
+def test_strides_that_arrive_are_those_that_are_told(name, neck, told, right, wrong):
+    if name in SEGMENTATION:
+        necks = pytest.importorskip('mmseg.models.necks', exc_type=ImportError)
+        kind = type('SpikeMultiLevelNeck', (SpikingHead, necks.MultiLevelNeck), {})
+        neck = dict(neck, type=kind)
+    model = build(name, **{'model.neck': neck, f'model.{told}': right})
+    assert len(predict(model, batch(name))) == B
+    model = build(name, **{'model.neck': neck, f'model.{told}': wrong})
+    part = told.split('.')[0]
+    with pytest.raises(UserError, match=f'{part} is told the strides .* that reach it have'):
+        predict(model, batch(name))
+
+
+def test_sizes_that_layers_round_are_no_other_strides():
+    """An image of 61 x 97: each layer of stride 2 rounds up or down; a wrong stride still shows."""
+    told = [Told('head', (4, 8, 16, 32, 64), None)]
+    up = [(math.ceil(61 / s), math.ceil(97 / s)) for s in told[0].strides]
+    down = [(max(61 // s, 1), max(97 // s, 1)) for s in told[0].strides]
+    check_strides(told, (61, 97), up)
+    check_strides(told, (61, 97), down)
+    check_strides(told, (100, 100), [(28, 28), (14, 14), (7, 7), (4, 4)])  # 7 = ceil(100 / 16), x4.
+    check_strides([Told('head', (8, 32), (1, 3))], (61, 97), up)
+    for levels in (up[1:], [*up[:3], up[2], up[3]], [(h, up[0][1]) for h, _ in up]):
+        with pytest.raises(UserError, match=r'head is told the strides \(4, 8, 16, 32, 64\)'):
+            check_strides(told, (61, 97), levels)
+
+
+CSPNEXT = dict(
+    _delete_=True, type='CSPNeXtPAFPN', in_channels=[128, 256, 360], out_channels=16, conv_cfg=SPIKE
+)
+CHANGED = {  # mmdet's block has a convolution that its conv_cfg does not reach.
+    'model.neck': CSPNEXT,
+    'model.bbox_head.num_ins': 3,
+    'model.bbox_head.anchor_generator.strides': [8, 16, 32],
+}
+
+
+def test_a_layer_that_conv_cfg_does_not_reach_is_refused_by_name():
+    name = 'retinanet_metaspike_t1_coco'
+    found = r'neck\.top_down_blocks\.0\.blocks\.0\.conv1.* is a Conv2d without a neuron'
+    with pytest.raises(UserError, match=f'{found}.*SpikingHead.*make_spiking'):
+        build(name, **CHANGED)
+    for way_out in ('neuron.type', 'ReLU'), ('time_reduction', 'mean'):
+        build(name, **CHANGED, **{f'model.backbone.{way_out[0]}': way_out[1]})
+    necks = pytest.importorskip('mmdet.models.necks', exc_type=ImportError)
+    kind = type('SpikeCSPNeXtPAFPN', (SpikingHead, necks.CSPNeXtPAFPN), {})
+    model = build(name, **{**CHANGED, 'model.neck': dict(CSPNEXT, type=kind)})
+    assert see_real_values(model, lambda: predict(model, batch(name))) == may_see_real_values(model)
+
+
+def test_an_auxiliary_head_must_spike_and_a_loss_may_have_weights():
+    name = 'upernet_metaspike_t1_ade20k'
+    with pytest.raises(UserError, match=r'auxiliary_head\..* is a Conv2d without a neuron'):
+        build(name, **{'model.auxiliary_head.type': 'FCNHead'})
+
+    class Centres(nn.Linear):
+        loss_name = 'loss_centres'
+
+        def __init__(self):
+            super().__init__(4, 4)
+
+    build(name, **{'model.auxiliary_head.loss_decode': dict(_delete_=True, type=Centres)})
 
 
 def test_synchronized_norms_compute_the_same():

@@ -41,7 +41,6 @@ class DistilledSpikeClassifier(SpikeImageClassifier):
 
     teacher: Any
     head: Any
-    extract_feat: Callable
 
     def __init__(
         self,

@@ -12,8 +12,8 @@ class SpikeFPN(FPN):
     """mmdet's FPN with a neuron before every convolution.
 
     Its levels have the strides of the backbone's outputs, so let these double from one to the next
-    (``out_strides=(4, 8, 16, 32)``). Any other neck that takes a `conv_cfg`, such as
-    `mmdet.models.PAFPN` or `mmseg.models.FPN`, spikes with the same one.
+    (``out_strides=(4, 8, 16, 32)``). Any other neck that hands its `conv_cfg` to every convolution,
+    such as `mmdet.models.PAFPN` or `mmseg.models.FPN`, spikes with the same one.
 
     Args:
         args: As of `mmdet.models.FPN`.
