@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from mmspike.mixins import ModuleMixin
-from mmspike.models.checks import (
+from mmspike.models.consistency import (
     check_extractor,
     check_strides,
     check_weight_layers,

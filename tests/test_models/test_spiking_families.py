@@ -15,7 +15,7 @@ from torch import nn
 from mmspike.analysis.spike_driven import enliven
 from mmspike.errors import UserError
 from mmspike.layers import SpikingHead
-from mmspike.models.checks import Told, check_strides
+from mmspike.models.consistency import Told, check_strides
 from mmspike.neurons import LIF, set_time_steps
 
 CONFIGS = Path(__file__).parents[2] / 'configs'

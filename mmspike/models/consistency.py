@@ -1,4 +1,4 @@
-"""What stands behind a spiking backbone: parts that would compute something else are refused."""
+"""What stands behind a spiking backbone: parts that would compute another result are refused."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -42,7 +42,7 @@ def check_extractor(name: str, part: nn.Module) -> None:
 
 
 def check_weight_layers(model: nn.Module) -> None:
-    """Refuse weight layers behind a spiking backbone that multiply something else than spikes.
+    """Refuse weight layers behind a spiking backbone that multiply something other than spikes.
 
     Losses and teachers may have any.
 
