@@ -49,8 +49,9 @@ val_dataloader = dict(
 )
 test_dataloader = val_dataloader
 
-max_iters = 500
+max_iters = 600
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
+optim_wrapper = dict(optimizer=dict(fused=True))
 default_hooks = dict(checkpoint=dict(interval=max_iters))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.1, by_epoch=False, begin=0, end=50),
