@@ -27,7 +27,7 @@ class Demo:
         test: Tests a runner and returns the lines to print.
         draw: Draws what a runner's model sees into a folder and returns the overview.
         picture: What is where in a picture.
-        next_steps: What to do next; ``{config}`` stands for the config.
+        next_steps: What to do next.
     """
 
     config: str
@@ -80,7 +80,7 @@ def demo(argv: Sequence[str] | None = None) -> None:
     print(*(f'  {line}' for line in lines), sep='\n')
     print(f'  pictures: {overview} ({demo.picture})\n')
     print('What to do next, after `source .venv/bin/activate`:')
-    print(demo.next_steps.format(config=f'configs/{demo.config}'))
+    print(demo.next_steps)
 
 
 def _test_instances(runner: Runner) -> list[str]:

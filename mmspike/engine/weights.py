@@ -13,7 +13,6 @@ from torch import nn
 
 from mmspike.checkpoint import is_local, load_checkpoint_file, misfits, show_shape
 from mmspike.errors import UserError
-from mmspike.models.backbones import MetaSpikeFormer
 
 # What mmseg, mmdet and mmpretrain call the layers that have an output for every class.
 CLASSIFYING_LAYERS = ('conv_seg', 'fc_cls', 'conv_logits', 'retina_cls', 'conv_cls', 'fc')
@@ -159,7 +158,7 @@ def check_pretrained(model: nn.Module) -> None:
 def pretrained_backbones(model: nn.Module) -> Iterator[Any]:
     """Yield the backbones of mmspike that start from a file when the model is initialized."""
     for module in model.modules():
-        if isinstance(module, MetaSpikeFormer) and module.pretrained:
+        if hasattr(module, 'load_pretrained') and module.pretrained:
             yield module
 
 

@@ -181,7 +181,7 @@ def test_a_detector_counts_the_rois_that_it_had():
     pytest.importorskip('mmdet', reason='detectors are models of mmdet')
     config = load_config(ROOT / 'configs' / 'mask_rcnn_metaspike-tiny_t1_shapes.py')
     config.model.backbone.update(arch=dict(TINY), time_steps=T)
-    config.model.neck.in_channels = list(TINY['dims'][1:])
+    config.model.neck.in_channels = [TINY['dims'][i] for i in config.model.backbone.out_indices]
     with DefaultScope.overwrite_default_scope('mmdet'):
         from mmdet.structures import DetDataSample
 

@@ -141,7 +141,7 @@ def test_the_same_dataset_is_reused_and_anything_else_refused(tmp_path, monkeypa
     generate_moving_shapes(root, num_train=1, num_val=1)
     with pytest.raises(UserError, match="'train': 1.*'train': 2"):
         generate_moving_shapes(root, num_train=2, num_val=1)
-    with pytest.raises(UserError, match='holds something else'):
+    with pytest.raises(UserError, match='holds something other'):
         generate_moving_shapes(tmp_path, num_train=1, num_val=1)
     assert files(tmp_path) == before
 

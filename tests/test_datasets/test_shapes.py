@@ -213,7 +213,7 @@ def test_anything_else_is_refused(tmp_path):
     before = files(tmp_path)
     with pytest.raises(UserError, match="'train': 1.*'train': 2"):
         generate_shapes(tmp_path / 'set', num_train=2, num_val=1, size=32)
-    with pytest.raises(UserError, match='holds something else'):
+    with pytest.raises(UserError, match='holds something other'):
         generate_shapes(tmp_path, num_train=1, num_val=1, size=32)
     assert files(tmp_path) == before
 

@@ -66,4 +66,4 @@ def test_demo_with_a_tiny_model(shapes, tmp_path, monkeypatch, capsys, name, hos
     for line in lines:
         assert re.search(line, printed), line
     assert (tmp_path / 'work' / 'pictures' / 'overview.png').is_file()
-    assert f'copy configs/{demos.DEMOS[name].config}; ' in printed
+    assert demos.DEMOS[name].next_steps in printed

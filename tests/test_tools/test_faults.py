@@ -28,7 +28,6 @@ SEGMENTOR = ROOT / 'configs' / 'semantic_fpn_metaspike-tiny_t1_shapes.py'
 NARROW = [
     'model.backbone.arch.dims=[8,8,8,8,8]',
     'model.backbone.arch.depths=[1,1,1,1,1]',
-    'model.neck.in_channels=[8,8,8,8]',
     'model.neck.out_channels=8',
     'model.backbone.time_steps=2',
     'train_dataloader.batch_size=2',
@@ -36,14 +35,18 @@ NARROW = [
 ]
 NARROW_PARTS = {
     DETECTOR: [
-        *('model.rpn_head.in_channels=8', 'model.rpn_head.feat_channels=8'),
+        *('model.neck.in_channels=[8,8,8]', 'model.rpn_head.in_channels=8'),
+        'model.rpn_head.feat_channels=8',
         *(f'model.roi_head.{kind}_roi_extractor.out_channels=8' for kind in ('bbox', 'mask')),
         *('model.roi_head.bbox_head.in_channels=8', 'model.roi_head.bbox_head.fc_out_channels=8'),
         *('model.roi_head.mask_head.in_channels=8', 'model.roi_head.mask_head.conv_out_channels=8'),
         *('model.train_cfg.rpn_proposal.max_per_img=20', 'model.train_cfg.rcnn.sampler.num=8'),
         'model.test_cfg.rpn.max_per_img=20',
     ],
-    SEGMENTOR: ['model.decode_head.in_channels=[8,8,8,8]', 'model.decode_head.channels=8'],
+    SEGMENTOR: [
+        *('model.neck.in_channels=[8,8,8,8]', 'model.decode_head.in_channels=[8,8,8,8]'),
+        'model.decode_head.channels=8',
+    ],
 }
 BY_EPOCH = ['train_cfg.max_epochs=2', 'train_cfg.val_interval=1', 'default_hooks.logger.interval=1']
 BY_ITERATION = [
