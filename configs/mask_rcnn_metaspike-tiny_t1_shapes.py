@@ -63,7 +63,10 @@ test_pipeline = [
         meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'),
     ),
 ]
+# A picture takes a millisecond: a process for it would only take a core from the training.
+loading = dict(num_workers=0, persistent_workers=False)
 train_dataloader = dict(
+    **loading,
     batch_size=8,
     dataset=dict(
         data_root=data_root,
@@ -74,6 +77,7 @@ train_dataloader = dict(
     ),
 )
 val_dataloader = dict(
+    **loading,
     batch_size=8,
     dataset=dict(
         data_root=data_root,

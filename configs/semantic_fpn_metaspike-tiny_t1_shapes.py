@@ -27,7 +27,10 @@ model = dict(
     data_preprocessor=dict(mean=[127.5] * 3, std=[64.0] * 3, size=(128, 128)),
     decode_head=dict(num_classes=4, loss_decode=dict(class_weight=None)),
 )
+# A picture takes a millisecond: a process for it would only take a core from the training.
+loading = dict(num_workers=0, persistent_workers=False)
 train_dataloader = dict(
+    **loading,
     batch_size=8,
     dataset=dict(
         data_root=data_root,
@@ -38,6 +41,7 @@ train_dataloader = dict(
     ),
 )
 val_dataloader = dict(
+    **loading,
     batch_size=8,
     dataset=dict(
         data_root=data_root,
