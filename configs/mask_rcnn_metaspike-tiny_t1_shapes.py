@@ -16,25 +16,14 @@ data_root = 'data/shapes/'
 classes = ('circle', 'rectangle', 'triangle')
 metainfo = dict(classes=classes, palette=[(220, 20, 60), (0, 160, 90), (60, 90, 220)])
 neck_channels = 64
-# No shape is smaller than 31 pixels: the pyramid begins at stride 8.
-strides = [8, 16, 32]
 
 model = dict(
-    backbone=dict(out_indices=(2, 3, 4), out_strides=strides),
-    neck=dict(in_channels=[64, 128, 160], out_channels=neck_channels, num_outs=4),
-    rpn_head=dict(
-        in_channels=neck_channels,
-        feat_channels=neck_channels,
-        anchor_generator=dict(strides=[*strides, 64]),
-    ),
+    neck=dict(out_channels=neck_channels),
+    rpn_head=dict(in_channels=neck_channels, feat_channels=neck_channels),
     roi_head=dict(
-        bbox_roi_extractor=dict(
-            out_channels=neck_channels, featmap_strides=strides, finest_scale=56
-        ),
+        bbox_roi_extractor=dict(out_channels=neck_channels),
         bbox_head=dict(in_channels=neck_channels, num_classes=3),
-        mask_roi_extractor=dict(
-            out_channels=neck_channels, featmap_strides=strides, finest_scale=56
-        ),
+        mask_roi_extractor=dict(out_channels=neck_channels),
         mask_head=dict(
             num_convs=1, in_channels=neck_channels, conv_out_channels=neck_channels, num_classes=3
         ),

@@ -29,7 +29,7 @@ LIBRARIES = dict(backbone=None, detector='mmdet', segmentor='mmseg', classifier=
 KINDS = [kind for kind, library in LIBRARIES.items() if library is None or find_spec(library)]
 WIDTHS = dict(
     detector={
-        'neck.in_channels': [8] * 3,
+        'neck.in_channels': [8] * 4,
         'neck.out_channels': 8,
         'rpn_head.in_channels': 8,
         'rpn_head.feat_channels': 8,

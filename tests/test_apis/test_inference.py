@@ -59,7 +59,7 @@ DETECTION = """
 _base_ = ['{root}/configs/mask_rcnn_metaspike-tiny_t1_shapes.py']
 model = dict(
     backbone=dict(arch=dict(dims=(8,) * 5, depths=(1,) * 5, heads=2), time_steps=2),
-    neck=dict(in_channels=[8] * 3, out_channels=16),
+    neck=dict(in_channels=[8] * 4, out_channels=16),
     rpn_head=dict(in_channels=16, feat_channels=16),
     roi_head=dict(
         bbox_roi_extractor=dict(out_channels=16), mask_roi_extractor=dict(out_channels=16),

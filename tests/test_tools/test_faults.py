@@ -35,7 +35,7 @@ NARROW = [
 ]
 NARROW_PARTS = {
     DETECTOR: [
-        *('model.neck.in_channels=[8,8,8]', 'model.rpn_head.in_channels=8'),
+        *('model.neck.in_channels=[8,8,8,8]', 'model.rpn_head.in_channels=8'),
         'model.rpn_head.feat_channels=8',
         *(f'model.roi_head.{kind}_roi_extractor.out_channels=8' for kind in ('bbox', 'mask')),
         *('model.roi_head.bbox_head.in_channels=8', 'model.roi_head.bbox_head.fc_out_channels=8'),
