@@ -77,12 +77,9 @@ def told_strides(model: nn.Module) -> Iterator[Told]:
         if name.endswith('semantic_roi_extractor'):
             continue  # It takes the map of HTC's semantic head, not the levels.
         generator = getattr(part, 'prior_generator', None)
+        strides = getattr(part, 'featmap_strides', None) or getattr(part, 'feature_strides', None)
         if generator is not None:
             strides = [max(stride) for stride in generator.strides]  # Pairs (width, height).
-        else:
-            strides = getattr(part, 'featmap_strides', None) or getattr(
-                part, 'feature_strides', None
-            )
         chosen = getattr(part, 'in_index', None)  # Of segmentation heads.
         if strides:
             levels = tuple(chosen) if isinstance(chosen, (list, tuple)) else None
@@ -90,7 +87,7 @@ def told_strides(model: nn.Module) -> Iterator[Told]:
 
 
 def check_strides(
-    told: Sequence[Told], image: tuple[int, int], levels: Sequence[tuple[int, int]]
+    told: Sequence[Told], image: Sequence[int], levels: Sequence[Sequence[int]]
 ) -> None:
     """Compare what parts are told with the levels of features that reach them.
 
@@ -117,7 +114,7 @@ def check_strides(
             )
 
 
-def _fits(stride: int, level: tuple[int, int], image: tuple[int, int]) -> bool:
+def _fits(stride: int, level: Sequence[int], image: Sequence[int]) -> bool:
     """Tell whether a level may have this stride; every layer rounds its size as it likes."""
     return all(
         abs(whole / stride - size) < 1 or 1 / ROUNDING < whole / size / stride < ROUNDING

@@ -90,8 +90,8 @@ class SpikingModel(ModuleMixin):
         feats = super().extract_feat(inputs, *args, **kwargs)  # type: ignore[misc]  # The stock one.
         looks = self._told_strides and isinstance(feats, (list, tuple))
         if looks and not (torch.compiler.is_compiling() or torch.jit.is_tracing()):
-            levels = [tuple(feat.shape[-2:]) for feat in feats]
-            check_strides(self._told_strides, tuple(inputs.shape[-2:]), levels)
+            sizes = [feat.shape[-2:] for feat in feats]
+            check_strides(self._told_strides, inputs.shape[-2:], sizes)
         return feats
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
