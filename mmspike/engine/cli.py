@@ -38,6 +38,7 @@ from .evaluation import (
     use_mixed_precision,
     use_tta,
 )
+from .options import check_runner_options
 from .values import check_values
 from .weights import (
     check_fits,
@@ -228,6 +229,7 @@ def _prepare(args: Namespace, splits: Sequence[str]) -> Config:
 
 
 def _set_train_options(config: Config, args: Namespace) -> None:
+    check_runner_options(config)
     if args.amp:
         _use_amp(config)
     if args.auto_scale_lr:
