@@ -163,6 +163,7 @@ def test_these_are_all_registered_types():
     assert set(ours.MODELS.module_dict) == {name for name in MODEL_ARGUMENTS if is_there(name)}
     assert set(ours.HOOKS.module_dict) == {
         'CheckFiniteLossHook',
+        'CheckWeightsHook',
         'FiringRateHook',
         'RepeatableRunHook',
         'WholeCheckpointHook',

@@ -4,10 +4,17 @@ from mmspike.checkpoint import allow_mmengine_types, load_checkpoint_file
 from mmspike.errors import UserError
 
 from .config import load_config
-from .hooks import CheckFiniteLossHook, FiringRateHook, RepeatableRunHook, WholeCheckpointHook
+from .hooks import (
+    CheckFiniteLossHook,
+    CheckWeightsHook,
+    FiringRateHook,
+    RepeatableRunHook,
+    WholeCheckpointHook,
+)
 
 __all__ = [
     'CheckFiniteLossHook',
+    'CheckWeightsHook',
     'FiringRateHook',
     'RepeatableRunHook',
     'UserError',

@@ -50,6 +50,7 @@ from .weights import (
 )
 
 FINITE_LOSS_HOOK = 'mmspike.CheckFiniteLossHook'
+WEIGHTS_HOOK = 'mmspike.CheckWeightsHook'
 REPEATABLE_RUN_HOOK = 'mmspike.RepeatableRunHook'
 
 
@@ -222,6 +223,7 @@ def _prepare(args: Namespace, splits: Sequence[str]) -> Config:
         if loader and loader.get('num_workers') == 0 and loader.get('persistent_workers'):
             loader.persistent_workers = False
     check_data(config, splits)
+    add_hook(config, WEIGHTS_HOOK)
     # The stock loader of older mmengine has no list of its own for torch's plain-data mode.
     allow_mmengine_types()
     use_launcher(config, args.launcher)
