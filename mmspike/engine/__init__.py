@@ -6,6 +6,7 @@ from mmspike.errors import UserError
 from .config import load_config
 from .hooks import (
     CheckFiniteLossHook,
+    CheckScheduleHook,
     CheckWeightsHook,
     FiringRateHook,
     RepeatableRunHook,
@@ -14,6 +15,7 @@ from .hooks import (
 
 __all__ = [
     'CheckFiniteLossHook',
+    'CheckScheduleHook',
     'CheckWeightsHook',
     'FiringRateHook',
     'RepeatableRunHook',

@@ -27,6 +27,7 @@ from mmspike.process import use_cpu_well
 
 from .building import name_misspellings
 from .checks import build_dataset, check_classes, check_data, check_detector
+from .classes import check_same_classes, checkpoint_classes, classes_of
 from .compiling import compile_in_long_runs
 from .config import check_variable, config_parser, load_config
 from .distributed import add_hook, leave_group, use_launcher
@@ -51,6 +52,7 @@ from .weights import (
 
 FINITE_LOSS_HOOK = 'mmspike.CheckFiniteLossHook'
 WEIGHTS_HOOK = 'mmspike.CheckWeightsHook'
+SCHEDULE_HOOK = 'mmspike.CheckScheduleHook'
 REPEATABLE_RUN_HOOK = 'mmspike.RepeatableRunHook'
 
 
@@ -104,9 +106,13 @@ def train(argv: Sequence[str] | None = None) -> Runner:
         check_fits(runner.model, checkpoint, path)
     elif warning := check_start(runner.model, checkpoint, path):
         runner.logger.warning(warning)
-    _check_dataset(runner, 'train')
+    learnt = _check_dataset(runner, 'train')
+    if checkpoint and resume:
+        known = checkpoint_classes(checkpoint)
+        check_same_classes(known, f"checkpoint '{path}'", learnt, 'train_dataloader')
     if config.get('val_dataloader') is not None:
-        _check_dataset(runner, 'val')
+        scored = _check_dataset(runner, 'val')
+        check_same_classes(learnt, 'train_dataloader', scored, 'val_dataloader')
     compile_in_long_runs(runner.model, runner.train_loop.max_iters)
     with plain_data_only(path):
         runner.train()
@@ -141,7 +147,11 @@ def test(argv: Sequence[str] | None = None) -> dict[str, float]:
     runner = _build_runner(config)
     if checkpoint:
         check_fits(runner.model, checkpoint, args.checkpoint)
-    _check_dataset(runner, 'test')
+    scored = _check_dataset(runner, 'test')
+    if checkpoint:
+        learnt = checkpoint_classes(checkpoint)
+        named = f"checkpoint '{args.checkpoint}'"
+        check_same_classes(learnt, named, scored, 'test_dataloader')
     if args.deploy:
         with plain_data_only(args.checkpoint):
             deploy(runner, args.deploy)
@@ -249,6 +259,7 @@ def _set_train_options(config: Config, args: Namespace) -> None:
         config.resume = latest is not None
         config.load_from = latest or config.get('load_from')
     add_hook(config, FINITE_LOSS_HOOK)
+    add_hook(config, SCHEDULE_HOOK)
     # Copies, put back: a ConfigDict's setdefault hands out what it does not store.
     default_hooks = dict(config.get('default_hooks') or {})
     saving = default_hooks.get('checkpoint', {'type': 'CheckpointHook'})
@@ -275,11 +286,13 @@ def _use_amp(config: Config) -> None:
     wrapper.setdefault('loss_scale', 'dynamic')
 
 
-def _check_dataset(runner: Runner, split: str) -> None:
+def _check_dataset(runner: Runner, split: str) -> list[str]:
+    """Check the dataset of a dataloader, and return its classes."""
     loader = f'{split}_dataloader'
     dataset = build_dataset(lambda: getattr(runner, loader), runner.cfg[loader])
     check_classes(runner.model, dataset)
     check_detector(runner, split)
+    return classes_of(dataset)
 
 
 def _build_runner(config: Config) -> Runner:
