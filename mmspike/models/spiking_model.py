@@ -1,5 +1,6 @@
 """What makes a model of mmdet, mmseg or mmpretrain spike as a whole."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch import nn
@@ -18,9 +19,9 @@ class SpikingModel(ModuleMixin):
     their own get the backbone's.
 
     Raises:
-        UserError: If a head is told other strides than the levels of a feature pyramid have, or an
-            RoI extractor knows no time steps; later for images of other channels than the backbone
-            takes, or too small to train on.
+        UserError: If a neck is told other channels than the backbone's outputs have, a head other
+            strides than the levels of a feature pyramid, or an RoI extractor knows no time steps;
+            later for images of other channels than the backbone takes, or too small to train on.
     """
 
     backbone: Any
@@ -37,6 +38,7 @@ class SpikingModel(ModuleMixin):
             for name, part in self.named_modules():
                 _check_extractor(name, part)
         neck = getattr(self, 'neck', None)
+        _check_channels(neck, getattr(self.backbone, 'out_channels', None))
         if hasattr(self.backbone, 'out_strides') and hasattr(neck, 'lateral_convs'):
             levels = self.backbone.out_strides[getattr(neck, 'start_level', 0) :]
             for name, part in self.named_modules():
@@ -55,6 +57,16 @@ class SpikingModel(ModuleMixin):
         except ValueError as error:
             explain_norm(error)
             raise
+
+
+def _check_channels(neck: nn.Module | None, outputs: Sequence[int] | None) -> None:
+    told = getattr(neck, 'in_channels', None)
+    if outputs and isinstance(told, (list, tuple)) and tuple(told) != tuple(outputs):
+        raise UserError(
+            f'the neck has in_channels={list(told)}, but the outputs of the backbone have '
+            f'{list(outputs)} channels; set them there, or out_indices or out_channels of the '
+            'backbone.'
+        )
 
 
 def _check_extractor(name: str, part: nn.Module) -> None:
