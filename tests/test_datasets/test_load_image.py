@@ -6,6 +6,7 @@ import cv2
 import mmcv.transforms
 import numpy as np
 import pytest
+from mmengine.registry import DefaultScope
 from PIL import Image
 
 from mmspike.datasets import LoadImageFromFile
@@ -102,3 +103,16 @@ def test_a_dark_picture_of_eight_bits_is_one(tmp_path):
         cv2.imwrite(str(tmp_path / 'night.png'), np.full((8, 8, 3), value, np.uint8))
         loaded = LoadImageFromFile()(dict(img_path=str(tmp_path / 'night.png')))
         assert loaded['img'].max() == value
+
+
+@pytest.mark.parametrize('name', ['LoadImageFromFile', 'mmspike.LoadImageFromFile'])
+def test_tools_of_mmdet_know_the_loader(name):
+    """They compare classes; both names mean ours."""
+    datasets = pytest.importorskip('mmdet.datasets', reason='the tool is of mmdet')
+    from mmdet.registry import TRANSFORMS as MMDET_TRANSFORMS
+
+    pipeline = [dict(type=name), dict(type='LoadAnnotations'), dict(type='PackDetInputs')]
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        assert datasets.get_loading_pipeline(pipeline) == pipeline[:2]
+        assert MMDET_TRANSFORMS.get(name) is LoadImageFromFile
+    assert mmcv.transforms.LoadImageFromFile is not LoadImageFromFile

@@ -31,7 +31,9 @@ class CheckWeightsHook(Hook):
             checkpoint: What was read from its file.
         """
         demand_finite(checkpoint, runner._load_from or '')
-        checkpoint['state_dict'] = find_weights(checkpoint)
+        weights = find_weights(checkpoint)
+        if weights.keys() != checkpoint.get('state_dict', {}).keys():
+            checkpoint['state_dict'] = weights
 
     def before_val(self, runner: Runner) -> None:
         """Look at the weights before they are scored.
