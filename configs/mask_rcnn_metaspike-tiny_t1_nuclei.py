@@ -27,7 +27,7 @@ model = dict(
 )
 
 train_pipeline = [
-    dict(type='mmspike.LoadImageFromFile'),
+    dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
     dict(type='RandomResize', scale=(512, 512), ratio_range=(0.75, 1.33), keep_ratio=True),
     dict(type='RandomCrop', crop_size=(192, 192)),
@@ -35,7 +35,7 @@ train_pipeline = [
     dict(type='PackDetInputs'),
 ]
 test_pipeline = [
-    dict(type='mmspike.LoadImageFromFile'),
+    dict(type='LoadImageFromFile'),
     dict(type='Resize', scale=(512, 512), keep_ratio=True),
     dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
     dict(

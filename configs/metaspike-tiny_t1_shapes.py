@@ -20,11 +20,11 @@ model = dict(
     head=dict(in_channels=160, num_classes=3, topk=(1,)),
 )
 train_pipeline = [
-    dict(type='mmspike.LoadImageFromFile'),
+    dict(type='LoadImageFromFile'),
     dict(type='RandomFlip', prob=0.5, direction='horizontal'),
     dict(type='PackInputs'),
 ]
-test_pipeline = [dict(type='mmspike.LoadImageFromFile'), dict(type='PackInputs')]
+test_pipeline = [dict(type='LoadImageFromFile'), dict(type='PackInputs')]
 train_dataloader = dict(
     batch_size=32,
     num_workers=2,

@@ -13,13 +13,13 @@ metainfo = dict(
     palette=[[235, 235, 235], [220, 20, 60], [0, 160, 90], [60, 90, 220]],
 )
 pipeline = [
-    dict(type='mmspike.LoadImageFromFile'),
+    dict(type='LoadImageFromFile'),
     dict(type='mmspike.LoadSegAnnotations'),
     dict(type='RandomFlip', prob=0.5, direction=['horizontal', 'vertical']),
     dict(type='PackSegInputs'),
 ]
 test_pipeline = [
-    dict(type='mmspike.LoadImageFromFile'),
+    dict(type='LoadImageFromFile'),
     dict(type='mmspike.LoadSegAnnotations'),
     dict(type='PackSegInputs'),
 ]

@@ -71,7 +71,8 @@ def load_checkpoint_file(path: str | Path) -> dict:
         path: A local file.
 
     Raises:
-        UserError: If it is missing, damaged, no checkpoint, or asks for code to be run.
+        UserError: If it is missing, damaged, no checkpoint, asks for code to be run, or has a
+            weight that is no finite number.
     """
     file = Path(path).expanduser()
     if not file.is_file():
@@ -103,17 +104,51 @@ def load_checkpoint_file(path: str | Path) -> dict:
                 f"'{path}' holds a {type(part).__name__} under {key}, but a checkpoint has a dict "
                 'of names there; give another file.'
             )
+    demand_finite(checkpoint, path)
     return checkpoint
 
 
-def find_weights(checkpoint: Mapping) -> dict[str, Tensor]:
+def demand_finite(checkpoint: Mapping, path: str | Path) -> None:
+    """Demand that all weights of a checkpoint are finite numbers.
+
+    A neuron does not fire on NaN, so neither predictions nor losses would show one.
+
+    Args:
+        checkpoint: As `find_weights` takes it.
+        path: Its file, for the message.
+
+    Raises:
+        UserError: If one is NaN or infinite.
+    """
+    if found := first_not_finite(find_weights(checkpoint)):
+        raise UserError(
+            f"Checkpoint '{path}' holds {found[1]} in {found[0]}, but weights must be finite "
+            'numbers: the run that wrote it has diverged; take an older one.'
+        )
+
+
+def first_not_finite(weights: Mapping[str, Any]) -> tuple[str, float] | None:
+    """Find the first tensor with a number that is not finite; the name, and NaN or the infinity."""
+    numbers = {
+        name: value.detach()
+        for name, value in weights.items()
+        if isinstance(value, Tensor) and value.is_floating_point()
+    }
+    finite = [value.isfinite().all() for value in numbers.values()]
+    if not finite or torch.stack(finite).all():  # One question to the device.
+        return None
+    name = next(name for name, value in numbers.items() if not value.isfinite().all())
+    return name, numbers[name][~numbers[name].isfinite()][0].item()
+
+
+def find_weights(checkpoint: Mapping) -> dict[str, Any]:
     """Take the weights out of a checkpoint of any training script.
 
     Args:
         checkpoint: What `load_checkpoint_file` returned.
 
     Returns:
-        The tensors under `WRAPPERS`, else the checkpoint's own, without the ``module.`` and
+        What stands under `WRAPPERS`, else the checkpoint's own tensors, without the ``module.`` and
         ``_orig_mod.`` that DistributedDataParallel and torch.compile put into names.
     """
     wrapped = (checkpoint.get(key) for key in WRAPPERS)
@@ -121,7 +156,7 @@ def find_weights(checkpoint: Mapping) -> dict[str, Tensor]:
     return {
         re.sub(r'^(module\.|_orig_mod\.)+|_orig_mod\.', '', str(name)): value
         for name, value in weights.items()
-        if isinstance(value, Tensor)
+        if isinstance(value, Tensor) or weights is not checkpoint
     }
 
 

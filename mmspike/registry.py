@@ -10,7 +10,13 @@ from mmengine.registry import MODELS as MMENGINE_MODELS
 from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
 from mmengine.registry import Registry
 
-MODELS = Registry('model', parent=MMENGINE_MODELS, scope='mmspike', locations=['mmspike.models'])
+MODELS = Registry(
+    'model',
+    parent=MMENGINE_MODELS,
+    scope='mmspike',
+    # With a model comes the loader that takes the place of the stock one.
+    locations=['mmspike.models', 'mmspike.datasets.transforms'],
+)
 DATASETS = Registry(
     'dataset',
     parent=MMENGINE_DATASETS,

@@ -125,6 +125,8 @@ MODEL_ARGUMENTS = {
 }
 OTHERS = [
     (HOOKS, ours.HOOKS, 'CheckFiniteLossHook'),
+    (HOOKS, ours.HOOKS, 'CheckScheduleHook'),
+    (HOOKS, ours.HOOKS, 'CheckWeightsHook'),
     (HOOKS, ours.HOOKS, 'FiringRateHook'),
     (TRANSFORMS, ours.TRANSFORMS, 'LoadImageFromFile'),
     (TRANSFORMS, ours.TRANSFORMS, 'LoadSegAnnotations'),
@@ -163,6 +165,8 @@ def test_these_are_all_registered_types():
     assert set(ours.MODELS.module_dict) == {name for name in MODEL_ARGUMENTS if is_there(name)}
     assert set(ours.HOOKS.module_dict) == {
         'CheckFiniteLossHook',
+        'CheckScheduleHook',
+        'CheckWeightsHook',
         'FiringRateHook',
         'RepeatableRunHook',
         'WholeCheckpointHook',

@@ -1,20 +1,22 @@
 """Pictures and a JSON from images, folders and videos, for detectors, segmentors, classifiers."""
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 from mmengine.config import Config
+from PIL import Image
 from rich.progress import track
+from torch import Tensor
 
 from mmspike.errors import UserError
 
 from .drawing import Painter
 from .hosts import Host
-from .inputs import Video, VideoWriter, find_images, is_video, make_folder
+from .inputs import Input, Video, VideoWriter, as_array, find_images, is_video, make_folder
 
 TASKS = dict(mmdet='detection', mmseg='segmentation', mmpretrain='classification')
 NUM_BEST = 5
@@ -73,7 +75,7 @@ class Inferencer:
 
     def __call__(
         self,
-        inputs: str | Path | np.ndarray | Sequence[str | Path | np.ndarray],
+        inputs: Input | Sequence[Input],
         out_dir: str | Path | None = None,
         pred_score_thr: float = 0.3,
         return_vis: bool = False,
@@ -84,8 +86,8 @@ class Inferencer:
         An image that cannot be used does not keep the others from being done.
 
         Args:
-            inputs: An image, a folder (the images directly in it, sorted by name), a video, an
-                array in BGR, or a list of images and arrays.
+            inputs: An image, a folder (the images directly in it, sorted by name), a video, a
+                Pillow image, an array in BGR, or a list of images and arrays.
             out_dir: Where to write ``pictures/``, ``label_maps/`` and ``predictions.json``; None
                 writes nothing.
             pred_score_thr: Objects below this score are left out, of pictures and predictions.
@@ -204,7 +206,8 @@ class _Run:
         numbered = enumerate(_progress(inputs, show_progress))
         for (number, item), name in zip(numbered, names, strict=True):
             try:
-                image = self.inferencer.host.read(item) if isinstance(item, Path) else item
+                path = isinstance(item, Path)
+                image = self.inferencer.host.read(item) if path else as_array(item)
                 found = self.inferencer.infer_one(image, self.threshold)
             except UserError as error:
                 if len(inputs) == 1:
@@ -278,14 +281,13 @@ def _with_folder(file: Path) -> str:
     return f'{file.parent.name}/{file.name}'
 
 
-def _as_list(
-    inputs: str | Path | np.ndarray | Sequence[str | Path | np.ndarray],
-) -> list[Path | np.ndarray]:
+def _as_list(inputs: Any) -> list[Any]:
     if isinstance(inputs, (str, Path)):
         return [*find_images(inputs)]
-    if isinstance(inputs, np.ndarray):
-        return [inputs]
-    return [item if isinstance(item, np.ndarray) else Path(item).expanduser() for item in inputs]
+    single = (np.ndarray, Image.Image, Tensor, bytes, Mapping)
+    if isinstance(inputs, single) or not isinstance(inputs, Iterable):
+        inputs = [inputs]
+    return [Path(i).expanduser() if isinstance(i, (str, Path)) else i for i in inputs]
 
 
 def _output_names(inputs: Sequence[Path | np.ndarray]) -> list[str]:

@@ -1,15 +1,43 @@
-"""What a user may name: an image, a folder of images or a video as input, a folder for output."""
+"""What a user may give: an image, a folder of images or a video as input, a folder for output."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import Image, ImageOps
 
 from mmspike.errors import UserError
 
 IMAGES = ('.bmp', '.jpeg', '.jpg', '.png', '.ppm', '.pgm', '.tif', '.tiff', '.webp')
 VIDEOS = ('.avi', '.gif', '.m4v', '.mkv', '.mov', '.mp4', '.mpeg', '.mpg', '.webm')
+
+Input = str | Path | np.ndarray | Image.Image
+
+
+def as_array(item: object) -> np.ndarray:
+    """Take an image that is no file as an array ``[H, W, C]`` in BGR.
+
+    Args:
+        item: Such an array, or a Pillow image, which is turned as its EXIF says.
+
+    Raises:
+        UserError: If it is anything else, or a Pillow image of other values than 8 bits.
+    """
+    if isinstance(item, np.ndarray):
+        return item
+    if isinstance(item, Image.Image):
+        if item.mode.startswith(('I', 'F')):
+            raise UserError(
+                f'the Pillow image has the mode {item.mode!r}, but 8 bits were expected; scale it '
+                "to 0 to 255 and convert it to 'L' or 'RGB'."
+            )
+        turned = ImageOps.exif_transpose(item).convert('RGB')
+        return np.ascontiguousarray(np.asarray(turned)[..., ::-1])
+    raise UserError(
+        f'an input is a {type(item).__name__}, but each must be the path of an image, a Pillow '
+        'image, or a numpy array [H, W, C] in BGR from 0 to 255; convert it.'
+    )
 
 
 def find_images(path: str | Path) -> list[Path]:

@@ -26,6 +26,7 @@ from mmspike.process import use_cpu_well
 
 from .building import name_misspellings
 from .checks import build_dataset, check_classes, check_data, check_detector
+from .classes import check_same_classes, checkpoint_classes, classes_of
 from .compiling import compile_in_long_runs
 from .config import check_variable, config_parser, load_config
 from .console_log import build_runner, quiet_console
@@ -38,6 +39,7 @@ from .evaluation import (
     use_mixed_precision,
     use_tta,
 )
+from .options import check_runner_options
 from .run_report import RunReport
 from .values import check_values
 from .weights import (
@@ -50,6 +52,8 @@ from .weights import (
 )
 
 FINITE_LOSS_HOOK = 'mmspike.CheckFiniteLossHook'
+WEIGHTS_HOOK = 'mmspike.CheckWeightsHook'
+SCHEDULE_HOOK = 'mmspike.CheckScheduleHook'
 REPEATABLE_RUN_HOOK = 'mmspike.RepeatableRunHook'
 
 
@@ -110,10 +114,14 @@ def _train(args: Namespace) -> Runner:
         check_fits(runner.model, checkpoint, path)
     elif warning := check_start(runner.model, checkpoint, path):
         runner.logger.warning(warning)
-    _check_dataset(runner, 'train', report)
+    learnt = _check_dataset(runner, 'train', report)
     report.length()
+    if checkpoint and resume:
+        known = checkpoint_classes(checkpoint)
+        check_same_classes(known, f"checkpoint '{path}'", learnt, 'train_dataloader')
     if config.get('val_dataloader') is not None:
-        _check_dataset(runner, 'val', report)
+        scored = _check_dataset(runner, 'val', report)
+        check_same_classes(learnt, 'train_dataloader', scored, 'val_dataloader')
     compile_in_long_runs(runner.model, runner.train_loop.max_iters)
     with plain_data_only(path):
         runner.train()
@@ -156,7 +164,11 @@ def _test(args: Namespace) -> dict[str, float]:
     report = RunReport(runner, 'Testing', **places)
     if checkpoint:
         check_fits(runner.model, checkpoint, args.checkpoint)
-    _check_dataset(runner, 'test', report)
+    scored = _check_dataset(runner, 'test', report)
+    if checkpoint:
+        learnt = checkpoint_classes(checkpoint)
+        named = f"checkpoint '{args.checkpoint}'"
+        check_same_classes(learnt, named, scored, 'test_dataloader')
     if args.deploy:
         with plain_data_only(args.checkpoint):
             deploy(runner, args.deploy)
@@ -243,6 +255,7 @@ def _prepare(args: Namespace, splits: Sequence[str]) -> Config:
         if loader and loader.get('num_workers') == 0 and loader.get('persistent_workers'):
             loader.persistent_workers = False
     check_data(config, splits)
+    add_hook(config, WEIGHTS_HOOK)
     # The stock loader of older mmengine has no list of its own for torch's plain-data mode.
     allow_mmengine_types()
     use_launcher(config, args.launcher)
@@ -250,6 +263,7 @@ def _prepare(args: Namespace, splits: Sequence[str]) -> Config:
 
 
 def _set_train_options(config: Config, args: Namespace) -> None:
+    check_runner_options(config)
     if args.amp:
         _use_amp(config)
     if args.auto_scale_lr:
@@ -267,6 +281,7 @@ def _set_train_options(config: Config, args: Namespace) -> None:
         config.resume = latest is not None
         config.load_from = latest or config.get('load_from')
     add_hook(config, FINITE_LOSS_HOOK)
+    add_hook(config, SCHEDULE_HOOK)
     # Copies, put back: a ConfigDict's setdefault hands out what it does not store.
     default_hooks = dict(config.get('default_hooks') or {})
     saving = default_hooks.get('checkpoint', {'type': 'CheckpointHook'})
@@ -293,9 +308,11 @@ def _use_amp(config: Config) -> None:
     wrapper.setdefault('loss_scale', 'dynamic')
 
 
-def _check_dataset(runner: Runner, split: str, report: RunReport) -> None:
+def _check_dataset(runner: Runner, split: str, report: RunReport) -> list[str]:
+    """Check the dataset of a dataloader, and return its classes."""
     loader = f'{split}_dataloader'
     dataset = build_dataset(lambda: getattr(runner, loader), runner.cfg[loader])
     report.data(split, getattr(runner, loader))
     check_classes(runner.model, dataset)
     check_detector(runner, split)
+    return classes_of(dataset)

@@ -96,3 +96,35 @@ def _warn_of_new_key(node: object, option: str) -> None:
             'current',
             WARNING,
         )
+
+
+def check_runner_options(config: Config) -> None:
+    """Refuse what a runner reads, but what cannot do for the config's model what it says.
+
+    Args:
+        config: The whole config of a training.
+
+    Raises:
+        UserError: If the config asks for it.
+    """
+    # mmengine's checkpointing is reentrant: gradients pass only where an argument is a tensor that
+    # needs one. A picture is none, nor are the features that a neck or a head gets as a tuple.
+    if modules := config.get('activation_checkpointing'):
+        raise UserError(
+            f'activation_checkpointing is {modules!r}, but mmengine computes again in a way that '
+            'gives a backbone, and whatever takes a tuple, no gradient, so that it never learns; '
+            'leave it out and save memory with model.backbone.with_cp=True.'
+        )
+    types = (value for key, value in walk(config.model) if key.rpartition('.')[2] == 'type')
+    spiking = any(str(kind).startswith('mmspike.') for kind in types)
+    if spiking and (modules := config.get('efficient_conv_bn_eval')):
+        raise UserError(
+            f'efficient_conv_bn_eval is {modules!r}, but torch.fx, by which mmengine does it, '
+            'cannot trace a spiking model; leave it out.'
+        )
+    if config.get('strategy') or config.get('runner_type') == 'FlexibleRunner':
+        raise UserError(
+            'the config asks for the FlexibleRunner of mmengine and its strategies, which '
+            'mmspike does not know; leave strategy and runner_type out, and use '
+            'tools/dist_train.sh for several GPUs.'
+        )

@@ -1,7 +1,6 @@
 """The weights of a checkpoint against the model that they go into: every one of them must fit."""
 
 import logging
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from mmengine.logging import print_log
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from torch import nn
 
-from mmspike.checkpoint import is_local, load_checkpoint_file, misfits, show_shape
+from mmspike.checkpoint import find_weights, is_local, load_checkpoint_file, misfits, show_shape
 from mmspike.errors import UserError
 
 # What mmseg, mmdet and mmpretrain call the layers that have an output for every class.
@@ -34,7 +33,7 @@ def check_fits(
     Raises:
         UserError: If a shape differs or a parameter of the model is absent.
     """
-    model, weights = unwrap(model), _weights(checkpoint)
+    model, weights = unwrap(model), find_weights(checkpoint)
     for name, shape, own in misfits(model, weights):
         there = f'{name} is {show_shape(shape)} there and {show_shape(own)} in the config'
         classes = _class_counts(model, name, shape, own)
@@ -71,7 +70,7 @@ def check_start(model: nn.Module, checkpoint: dict, path: str | Path) -> str | N
         UserError: If shapes differ and not for the number of classes, or no weight has the name of
             one of the model's.
     """
-    model, weights = unwrap(model), _weights(checkpoint)
+    model, weights = unwrap(model), find_weights(checkpoint)
     way_out = 'set --cfg-options load_from=FILE, or load_from=None to start from scratch'
     if not weights.keys() & model.state_dict().keys():
         raise UserError(f"Checkpoint '{path}' holds no weight of this model; {way_out}.")
@@ -103,11 +102,6 @@ def unwrap(model: Any) -> nn.Module:
     while is_wrapped(model):
         model = model.module
     return model
-
-
-def _weights(checkpoint: dict) -> dict:
-    weights = checkpoint.get('state_dict', checkpoint)
-    return {re.sub(r'^module\.', '', name): value for name, value in weights.items()}
 
 
 def _class_counts(
@@ -149,7 +143,7 @@ def check_pretrained(model: nn.Module) -> None:
         init_cfgs = getattr(module, 'init_cfg', None) or []
         for init_cfg in [init_cfgs] if isinstance(init_cfgs, Mapping) else init_cfgs:
             for path in pretrained_files(init_cfg):
-                weights = _weights(load_checkpoint_file(path))
+                weights = find_weights(load_checkpoint_file(path))
                 prefix = init_cfg.get('prefix') or ''
                 own = {k[len(prefix) :]: v for k, v in weights.items() if k.startswith(prefix)}
                 check_fits(module, own, path, getattr(module, 'not_pretrained', ()))

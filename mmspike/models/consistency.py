@@ -41,6 +41,25 @@ def check_extractor(name: str, part: nn.Module) -> None:
         )
 
 
+def check_neck(neck: nn.Module | None, outputs: Sequence[int] | None) -> None:
+    """Refuse a neck that is made for other channels than those that reach it.
+
+    Args:
+        neck: The neck, if the model has one.
+        outputs: The channels of the backbone's outputs, if it tells them.
+
+    Raises:
+        UserError: If the numbers differ.
+    """
+    told = getattr(neck, 'in_channels', None)
+    if outputs and isinstance(told, (list, tuple)) and tuple(told) != tuple(outputs):
+        raise UserError(
+            f'the neck has in_channels={list(told)}, but the outputs of the backbone have '
+            f'{list(outputs)} channels; set them there, or out_indices or out_channels of the '
+            'backbone.'
+        )
+
+
 def check_weight_layers(model: nn.Module) -> None:
     """Refuse weight layers behind a spiking backbone that multiply something other than spikes.
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from mmspike.mixins import ModuleMixin
 from mmspike.models.consistency import (
     check_extractor,
+    check_neck,
     check_strides,
     check_weight_layers,
     told_strides,
@@ -25,10 +26,11 @@ class SpikingModel(ModuleMixin):
     their own get the backbone's.
 
     Raises:
-        UserError: If a weight layer behind a backbone that spikes has no neuron before it, an RoI
-            extractor knows no time steps, or a head is told other strides than its features have,
-            of an FPN now and of any other neck at the first image; later for images of other
-            channels than the backbone takes, or too small to train on.
+        UserError: If a neck is told other channels than the backbone's outputs have, a weight layer
+            behind a backbone that spikes has no neuron before it, an RoI extractor knows no time
+            steps, or a head is told other strides than its features have, of an FPN now and of any
+            other neck at the first image; later for images of other channels than the backbone
+            takes, or too small to train on.
     """
 
     backbone: Any
@@ -47,6 +49,7 @@ class SpikingModel(ModuleMixin):
                 check_weight_layers(self)
         self._told_strides = tuple(told_strides(self))
         neck = getattr(self, 'neck', None)
+        check_neck(neck, getattr(self.backbone, 'out_channels', None))
         keeps = hasattr(neck, 'lateral_convs') and hasattr(neck, 'fpn_convs')  # An FPN's.
         if keeps and hasattr(self.backbone, 'out_strides'):
             # So they are known before the first image; one that is large enough to tell them apart.

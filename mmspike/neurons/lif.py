@@ -10,6 +10,7 @@ from mmspike.errors import UserError
 from mmspike.registry import MODELS
 
 from . import native
+from .functional import lif
 from .normed import Normed, came_out_of_norm, lies_channels_last
 from .scan import CompiledScan, LIFScan, NativeScan
 from .surrogate import DEFAULT_ALPHA, SLOPES
@@ -164,10 +165,23 @@ class LIF(nn.Module):
 
     def _scan(self, x: Tensor, v: Tensor | None, with_state: bool) -> Any:
         threshold = self.v_threshold
+        threshold = threshold.to(x.dtype) if isinstance(threshold, Tensor) else threshold
+        if torch.jit.is_tracing() and not self.training:
+            # A trace keeps torch's own operations alone, and no gradient of ours.
+            with torch.no_grad():
+                spikes, v = lif(
+                    x,
+                    v,
+                    tau=self.tau,
+                    v_threshold=threshold,
+                    v_reset=self.v_reset,
+                    decay_input=self.decay_input,
+                )
+            return (spikes, v) if with_state else spikes
         return LIFScan.apply(
             x,
             v,
-            threshold.to(x.dtype) if isinstance(threshold, Tensor) else threshold,
+            threshold,
             self.tau,
             self.v_reset,
             self.decay_input,

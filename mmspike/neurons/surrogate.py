@@ -76,4 +76,6 @@ def spike(x: Tensor, surrogate: str = 'sigmoid', alpha: float = 4.0) -> Tensor:
         - x: any
         - returns: the same
     """
+    if torch.jit.is_tracing() and not torch.is_grad_enabled():
+        return (x >= 0).to(x.dtype)  # What a trace can save.
     return _Spike.apply(x, surrogate, alpha)

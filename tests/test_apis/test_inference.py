@@ -11,6 +11,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
+from PIL import Image
 from threads import one_thread
 
 from mmspike.analysis.spike_driven import enliven
@@ -266,6 +267,38 @@ def test_arrays_in_and_pictures_back_without_files(model, picture):
     of_file = inferencer(picture, show_progress=False)
     assert [p['best'] for p in of_arrays['predictions']] == 2 * [of_file['predictions'][0]['best']]
     assert [vis.shape[0] for vis in of_arrays['visualization']] == [480, 480]
+
+
+def test_pillow_images_are_those_of_their_files(model, picture):
+    inferencer = Inferencer(*model('mmpretrain'))
+    image = Image.open(picture)
+    turned = image.transpose(Image.Transpose.ROTATE_90)
+    turned.getexif()[0x0112] = 6  # To be turned back by 90 degrees.
+    given = [image, turned, image.convert('RGBA'), Path(picture)]
+    found = inferencer(given, show_progress=False)['predictions']
+    assert [(f['width'], f['height']) for f in found] == 4 * [image.size]
+    assert [f['best'] for f in found] == 4 * [found[-1]['best']]
+    assert inferencer(image, show_progress=False)['predictions'][0]['best'] == found[-1]['best']
+
+
+@pytest.mark.parametrize(
+    'item, named',
+    [
+        (torch.zeros(8, 8, 3), 'an input is a Tensor'),
+        (b'bytes of a file', 'an input is a bytes'),
+        (0, 'an input is a int'),
+        (None, 'an input is a NoneType'),
+        (dict(img=0), 'an input is a dict'),
+        (Image.new('I;16', (8, 8)), "the Pillow image has the mode 'I;16'"),
+        (Image.new('F', (8, 8)), "the Pillow image has the mode 'F'"),
+    ],
+)
+def test_other_kinds_of_input_do_not_stop_the_others(model, item, named):
+    inferencer = Inferencer(*model('mmpretrain'))
+    with pytest.raises(UserError, match=named):
+        inferencer(item, show_progress=False)
+    result = inferencer([NOISE, item], show_progress=False)
+    assert len(result['predictions']) == 1 and named in result['failed'][0]['reason']
 
 
 @pytest.mark.parametrize(

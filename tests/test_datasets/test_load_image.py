@@ -6,6 +6,7 @@ import cv2
 import mmcv.transforms
 import numpy as np
 import pytest
+from mmengine.registry import DefaultScope
 from PIL import Image
 
 from mmspike.datasets import LoadImageFromFile
@@ -78,14 +79,40 @@ def test_bytes_behind_the_end_do_no_harm():
     assert is_complete(FILES['png'] + bytes(100))
 
 
-def test_twelve_bits_in_sixteen_are_refused_and_sixteen_are_not(tmp_path):
-    rng = np.random.default_rng(0)
-    for bits in (12, 16):
-        pixels = rng.integers(0, 2**bits, (8, 8), np.uint16)
-        cv2.imwrite(str(tmp_path / f'{bits}.png'), pixels)
-    loaded = LoadImageFromFile()(dict(img_path=str(tmp_path / '16.png')))['img']
-    assert np.array_equal(loaded[..., 0], pixels >> 8)
-    with pytest.raises(UserError, match="12.png' has 16 bits a pixel and uses the lower of them"):
-        LoadImageFromFile()(dict(img_path=str(tmp_path / '12.png')))
-    cv2.imwrite(str(tmp_path / 'night.png'), np.zeros((8, 8), np.uint8))
-    assert LoadImageFromFile()(dict(img_path=str(tmp_path / 'night.png')))['img'].max() == 0
+@pytest.mark.parametrize('shape', [(8, 8), (8, 8, 3)])
+@pytest.mark.parametrize('kind', ['png', 'tif'])
+def test_10_to_14_bits_in_sixteen_are_refused_and_sixteen_are_not(tmp_path, kind, shape):
+    paths = {bits: str(tmp_path / f'{bits}.{kind}') for bits in (10, 12, 14, 16)}
+    pixels = {}
+    for bits, path in paths.items():
+        pixels[bits] = np.full(shape, 2**bits - 1, np.uint16)
+        pixels[bits][:4] //= 4
+        cv2.imwrite(path, pixels[bits])
+    loaded = LoadImageFromFile()(dict(img_path=paths[16]))['img']
+    assert loaded.max() == 255 and loaded.min() in (63, 64)
+    for bits in (10, 12, 14):
+        for options in (dict(), dict(to_float32=True), dict(imdecode_backend='cv2')):
+            with pytest.raises(UserError, match=f"{bits}.{kind}' has 16 bits a channel and uses"):
+                LoadImageFromFile(**options)(dict(img_path=paths[bits]))
+    stored = LoadImageFromFile(color_type='unchanged')(dict(img_path=paths[10]))['img']
+    assert np.array_equal(stored, pixels[10])
+
+
+def test_a_dark_picture_of_eight_bits_is_one(tmp_path):
+    for value in (0, 3):
+        cv2.imwrite(str(tmp_path / 'night.png'), np.full((8, 8, 3), value, np.uint8))
+        loaded = LoadImageFromFile()(dict(img_path=str(tmp_path / 'night.png')))
+        assert loaded['img'].max() == value
+
+
+@pytest.mark.parametrize('name', ['LoadImageFromFile', 'mmspike.LoadImageFromFile'])
+def test_tools_of_mmdet_know_the_loader(name):
+    """They compare classes; both names mean ours."""
+    datasets = pytest.importorskip('mmdet.datasets', reason='the tool is of mmdet')
+    from mmdet.registry import TRANSFORMS as MMDET_TRANSFORMS
+
+    pipeline = [dict(type=name), dict(type='LoadAnnotations'), dict(type='PackDetInputs')]
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        assert datasets.get_loading_pipeline(pipeline) == pipeline[:2]
+        assert MMDET_TRANSFORMS.get(name) is LoadImageFromFile
+    assert mmcv.transforms.LoadImageFromFile is not LoadImageFromFile

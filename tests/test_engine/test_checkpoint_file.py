@@ -85,7 +85,7 @@ def test_fits():
     with pytest.raises(UserError, match='lacks bias and 0 more'):
         check_fits(target, {'weight': source.weight}, 'x')
     with pytest.raises(UserError, match='weight is no tensor there'):
-        check_fits(target, {'weight': 'text'}, 'x')
+        check_fits(target, {'state_dict': {'weight': 'text'}}, 'x')
 
 
 class Head(nn.Module):

@@ -225,6 +225,21 @@ def test_a_head_may_take_some_levels():
     assert len(predict(model, batch(SEGMENTATION[0]))) == B
 
 
+@pytest.mark.parametrize(
+    'option',
+    [
+        {'model.neck.in_channels': [8, 16, 32, 48]},
+        {'model.neck.in_channels': [64, 128, 160]},
+        {'model.backbone.out_indices': (2, 3), 'model.backbone.out_strides': None},
+    ],
+)
+def test_a_neck_that_does_not_fit_the_outputs_is_refused(option):
+    with pytest.raises(UserError) as caught:
+        build(DETECTION[0], **option)
+    assert caught.value.sentence.startswith('the neck has in_channels=[')
+    assert 'but the outputs of the backbone have [' in caught.value.sentence
+
+
 def test_a_pyramid_that_labels_strides_wrongly_is_refused():
     with pytest.raises(UserError, match='told the strides .* levels .* have'):
         build(DETECTION[0], **{'model.backbone.out_strides': (4, 8, 16, 16)})

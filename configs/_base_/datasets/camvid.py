@@ -36,7 +36,7 @@ metainfo = dict(
 )
 
 train_pipeline = [
-    dict(type='mmspike.LoadImageFromFile'),
+    dict(type='LoadImageFromFile'),
     dict(type='mmspike.LoadSegAnnotations'),
     dict(type='RandomResize', scale=(256, 192), ratio_range=(1.0, 1.5), keep_ratio=True),
     dict(type='RandomCrop', crop_size=crop_size, cat_max_ratio=0.75),
@@ -44,7 +44,7 @@ train_pipeline = [
     dict(type='PackSegInputs'),
 ]
 test_pipeline = [
-    dict(type='mmspike.LoadImageFromFile'),
+    dict(type='LoadImageFromFile'),
     dict(type='Resize', scale=(256, 192), keep_ratio=True),
     # Behind Resize: the metric compares at the size of the file.
     dict(type='mmspike.LoadSegAnnotations'),

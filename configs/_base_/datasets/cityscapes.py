@@ -4,7 +4,7 @@ data_root = 'data/cityscapes/'
 crop_size = (512, 1024)
 
 train_pipeline = [
-    dict(type='mmspike.LoadImageFromFile'),
+    dict(type='LoadImageFromFile'),
     dict(type='mmspike.LoadSegAnnotations'),
     dict(type='RandomResize', scale=(2048, 1024), ratio_range=(0.5, 2.0), keep_ratio=True),
     dict(type='RandomCrop', crop_size=crop_size, cat_max_ratio=0.75),
@@ -13,7 +13,7 @@ train_pipeline = [
     dict(type='PackSegInputs'),
 ]
 test_pipeline = [
-    dict(type='mmspike.LoadImageFromFile'),
+    dict(type='LoadImageFromFile'),
     dict(type='Resize', scale=(2048, 1024), keep_ratio=True),
     # Behind Resize: the metric compares at the size of the file.
     dict(type='mmspike.LoadSegAnnotations'),

@@ -331,9 +331,11 @@ class MetaSpikeFormer(BaseModule):
         wanted = x.device.type == 'cpu' if self.channels_last is None else self.channels_last
         if not wanted:
             return x
-        # All that follows keeps the order; weights in another would be rearranged in every call.
+        # All that follows keeps the order; weights in another would be rearranged in every call,
+        # but what exports a model cannot follow their change.
         first = next(self.downsamplings[0].parameters())
-        if not first.is_contiguous(memory_format=torch.channels_last):
+        exporting = torch.compiler.is_compiling() or torch.jit.is_tracing()
+        if not exporting and not first.is_contiguous(memory_format=torch.channels_last):
             with torch.inference_mode(False):  # Weights made in it could never be trained.
                 self.to(memory_format=torch.channels_last)
         return x.contiguous(memory_format=torch.channels_last)
