@@ -18,7 +18,8 @@ from mmspike.datasets.event_transforms import follow_backbone
 from mmspike.datasets.transforms import LoadSegAnnotations
 from mmspike.errors import UserError
 
-from .annotations import check_annotations
+from .annotations import checked_annotations, places_of
+from .objects import HandedOut, tell_objects
 from .weights import unwrap
 
 LABELS = 'seg_map_path'
@@ -61,7 +62,7 @@ def _dataset_configs(node: object) -> Iterator[Mapping]:
 
 
 def _check_dataset_config(dataset: Mapping) -> None:
-    root, ann_file, folders = _places(dataset)
+    root, ann_file, folders = places_of(dataset)
     # Without either, a dataset class may know better: several download their files themselves.
     if root and (ann_file or folders or dataset.get('type') in FOLDERS_OF_CLASSES):
         _demand_folder(root, 'Data folder')
@@ -71,20 +72,6 @@ def _check_dataset_config(dataset: Mapping) -> None:
         if isinstance(folder, str) and folder:
             kind = 'Label folder' if key == LABELS else 'Image folder'
             _demand_folder(os.path.join(root, folder), kind)
-    path = os.path.join(root, ann_file)
-    if ann_file and str(dataset.get('type')).rpartition('.')[2] == 'CocoDataset':
-        if '://' not in path and not dataset.get('backend_args'):
-            check_annotations(dataset, path, os.path.join(root, folders.get('img') or ''))
-
-
-def _places(dataset: Mapping) -> tuple[str, str, Mapping]:
-    """Give data root, annotation file and folders of a dataset config, empty where it has none."""
-    ann_file, prefix = dataset.get('ann_file'), dataset.get('data_prefix')
-    return (
-        dataset.get('data_root') or '',
-        ann_file if isinstance(ann_file, str) else '',
-        prefix if isinstance(prefix, Mapping) else {},
-    )
 
 
 def _demand_file(path: str | None, what: str) -> None:
@@ -97,22 +84,27 @@ def _demand_folder(path: str, what: str) -> None:
         raise UserError(f"{what} '{path}' is not there; {WAY_OUT}.")
 
 
-def build_dataset(build: Callable[[], DataLoader], config: ConfigDict) -> Dataset:
+def build_dataset(
+    build: Callable[[], DataLoader], config: ConfigDict, split: str = 'test'
+) -> Dataset:
     """Build a dataloader, and demand that its dataset holds images and that all of them are there.
 
     Args:
         build: Returns the dataloader.
         config: Its config, for the message.
+        split: Which it is, for the message.
 
     Returns:
         The dataset.
 
     Raises:
-        UserError: If the dataset is empty, a file it names is absent or has no bytes, or its label
-            maps are black and white.
+        UserError: If the dataset is empty, hands out none of its objects, a file it names is
+            absent or has no bytes, its annotations cannot be right, or its label maps are black
+            and white.
     """
     try:
-        dataset = build().dataset
+        with checked_annotations(_dataset_configs(config.dataset)) as files:
+            dataset = build().dataset
     except ValueError as error:
         # All that mmengine says of a dataset without images.
         if 'need at least one array to concatenate' not in str(error):
@@ -120,8 +112,8 @@ def build_dataset(build: Callable[[], DataLoader], config: ConfigDict) -> Datase
         raise UserError(_why_empty(config)) from error
     if hasattr(dataset, '__len__') and len(dataset) == 0:
         raise UserError(_why_empty(config))
-    check_images(dataset)
-    for inner in _inner_datasets(dataset):
+    tell_objects(files, check_images(dataset), split)
+    for inner in inner_datasets(dataset):
         _check_label_maps(inner)
     return dataset
 
@@ -129,7 +121,7 @@ def build_dataset(build: Callable[[], DataLoader], config: ConfigDict) -> Datase
 def _why_empty(config: ConfigDict) -> str:
     reasons = []
     for dataset in _dataset_configs(config.dataset):
-        root, ann_file, folders = _places(dataset)
+        root, ann_file, folders = places_of(dataset)
         images = os.path.join(root, folders.get('img_path') or folders.get('img') or '')
         name = next((name for _, _, names in os.walk(images) for name in sorted(names)), None)
         if name is None:
@@ -149,21 +141,27 @@ def _why_empty(config: ConfigDict) -> str:
     return reasons[0]
 
 
-def check_images(dataset: Dataset) -> None:
+def check_images(dataset: Dataset) -> list[HandedOut]:
     """Demand that every image and label map that a built dataset names is there and not empty.
 
     Args:
         dataset: A dataset of mmdet, mmseg or mmpretrain, wrapped or not.
 
+    Returns:
+        What each dataset of mmdet in it hands out.
+
     Raises:
         UserError: If a file is absent or has no bytes.
     """
-    for inner in _inner_datasets(dataset):
+    handed = []
+    for inner in inner_datasets(dataset):
         if not hasattr(inner, 'get_data_info'):
             continue
+        handed.append(HandedOut(inner))
         partners: dict[tuple[str, str], dict[str, str]] = defaultdict(dict)
         for index in range(len(inner)):
             info = inner.get_data_info(index)
+            handed[-1].add(info)
             for key in ('img_path', LABELS):
                 path = info.get(key)
                 if isinstance(path, str) and '://' not in path:
@@ -171,15 +169,17 @@ def check_images(dataset: Dataset) -> None:
                     partners[key, folder][name] = info.get('img_path')
         for (key, folder), images in partners.items():
             _check_folder(folder, images, key == LABELS)
+    return handed
 
 
-def _inner_datasets(dataset: Dataset) -> Iterator[Any]:
+def inner_datasets(dataset: Dataset) -> Iterator[Any]:
+    """Yield the datasets that others repeat, balance or join; one that stands alone is its own."""
     children = getattr(dataset, 'datasets', None) or [getattr(dataset, 'dataset', None)]
     if children == [None]:
         yield dataset
     else:
         for child in children:
-            yield from _inner_datasets(child)
+            yield from inner_datasets(child)
 
 
 def _check_folder(folder: str, images: Mapping[str, str], labels: bool) -> None:
@@ -259,7 +259,7 @@ def check_classes(model: nn.Module, dataset: Dataset) -> None:
     """
     model = unwrap(model)
     _check_class_weights(model)
-    for inner in _inner_datasets(dataset):
+    for inner in inner_datasets(dataset):
         follow_backbone(_transforms(getattr(inner, 'pipeline', None)), model)
         classes = getattr(inner, 'metainfo', {}).get('classes')
         if not classes:
