@@ -26,7 +26,7 @@ from mmspike.errors import UserError
 from mmspike.process import use_cpu_well
 
 from .building import name_misspellings
-from .checks import build_dataset, check_classes, check_data, check_detector
+from .checks import build_dataset, check_classes, check_data, check_detector, inner_datasets
 from .compiling import compile_in_long_runs
 from .config import check_variable, config_parser, load_config
 from .distributed import add_hook, leave_group, use_launcher
@@ -38,6 +38,7 @@ from .evaluation import (
     use_mixed_precision,
     use_tta,
 )
+from .evaluators import check_evaluators
 from .values import check_values
 from .weights import (
     check_fits,
@@ -273,9 +274,11 @@ def _use_amp(config: Config) -> None:
 
 def _check_dataset(runner: Runner, split: str) -> None:
     loader = f'{split}_dataloader'
-    dataset = build_dataset(lambda: getattr(runner, loader), runner.cfg[loader])
+    dataset = build_dataset(lambda: getattr(runner, loader), runner.cfg[loader], split)
     check_classes(runner.model, dataset)
     check_detector(runner, split)
+    if split != 'train':
+        check_evaluators(runner, split, inner_datasets(dataset))
 
 
 def _build_runner(config: Config) -> Runner:
