@@ -28,12 +28,13 @@ class LoadImageFromFile(mmcv.transforms.LoadImageFromFile):
     A camera writes beside the pixels how they are to be turned (EXIF), and mmcv turns the image,
     but no box and no label map. Where the size that the annotations state, or that of the label
     map, is the size as stored, the image is left as stored. Where both sizes are the same, nothing
-    tells which is meant, and a warning says so once.
+    tells which is meant. A warning says either once.
 
     The arguments are those of `mmcv.transforms.LoadImageFromFile`.
     """
 
-    _warned = False
+    color_type: str
+    _warned: set[str] = set()  # Of all loaders of the process.
 
     def transform(self, results: dict) -> dict | None:
         """Load ``results['img_path']`` into ``results['img']``.
@@ -79,8 +80,8 @@ class LoadImageFromFile(mmcv.transforms.LoadImageFromFile):
             told, what = _size(results['seg_map_path']), 'label map'
         if told == (width, height):
             if orientation > 1 and (orientation < SIDEWAYS or width == height):
-                if not LoadImageFromFile._warned:
-                    LoadImageFromFile._warned = True
+                if 'unknown' not in self._warned:
+                    self._warned.add('unknown')
                     warn_of_orientation(path, orientation, what)
         elif orientation >= SIDEWAYS and told == (height, width):
             colour, self.color_type = self.color_type, self.color_type + AS_STORED
@@ -88,6 +89,15 @@ class LoadImageFromFile(mmcv.transforms.LoadImageFromFile):
                 super().transform(results)
             finally:
                 self.color_type = colour
+            if 'stored' not in self._warned:
+                self._warned.add('stored')
+                print_log(
+                    f"The EXIF orientation {orientation} of '{path}' turns it, but its {what} "
+                    f'{"are" if what == "boxes" else "is"} for {told[0]}x{told[1]} pixels, as '
+                    'stored: it is loaded so, though viewers show it turned (said once).',
+                    logger='current',
+                    level=logging.WARNING,
+                )
         elif what == 'boxes' and None not in told:
             raise UserError(
                 f"The annotations say that '{path}' is {told[0]} pixels wide and {told[1]} high, "
@@ -126,12 +136,12 @@ def _orientation(path: str) -> int:
         return 1
 
 
-def _size(path: str) -> tuple[int, int] | None:
+def _size(path: str) -> tuple[int | None, int | None]:
     try:
         with Image.open(path) as image:
             return image.size
     except (OSError, ValueError, DecompressionBombError):
-        return None
+        return None, None
 
 
 def _has_16_bits(path: str) -> bool:
