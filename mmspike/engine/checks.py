@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
+from mmengine.dist import is_main_process
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 from PIL import Image
@@ -22,6 +23,7 @@ from .annotations import checked_annotations, places_of
 from .objects import HandedOut, tell_objects
 from .weights import unwrap
 
+IMAGES = ('.bmp', '.jpeg', '.jpg', '.png', '.ppm', '.pgm', '.tif', '.tiff', '.webp')
 LABELS = 'seg_map_path'
 IGNORED = 255  # The id of pixels without a class, in every dataset of mmseg.
 LOOKED_AT = 16  # Label maps of which the ids are read.
@@ -115,7 +117,34 @@ def build_dataset(
     tell_objects(files, check_images(dataset), split)
     for inner in inner_datasets(dataset):
         _check_label_maps(inner)
+        _tell_passed_over(inner)
     return dataset
+
+
+def _tell_passed_over(dataset: Any) -> None:
+    """Warn of images in the folders of a dataset that end otherwise than its img_suffix."""
+    suffix, folder = getattr(dataset, 'img_suffix', None), None
+    if isinstance(getattr(dataset, 'data_prefix', None), Mapping):
+        folder = dataset.data_prefix.get('img_path') or dataset.data_prefix.get('img')
+    # With a list of names in ann_file nobody looks what else the folder holds.
+    listed = os.path.isfile(getattr(dataset, 'ann_file', None) or '')
+    if not isinstance(suffix, str) or listed or not folder or not is_main_process():
+        return
+    endings = suffix, getattr(dataset, 'seg_map_suffix', suffix)
+    over = [
+        os.path.join(place, name)
+        for place, _, names in os.walk(folder)
+        for name in names
+        if name.lower().endswith(IMAGES) and not name.endswith(endings) and name[0] != '.'
+    ]
+    if over:
+        print_log(
+            f"Image folder '{folder}' holds {len(over)} images that do not end in img_suffix "
+            f"('{suffix}'), such as '{min(over)}': they are passed over; rename them if they "
+            'are meant to be used.',
+            logger='current',
+            level=logging.WARNING,
+        )
 
 
 def _why_empty(config: ConfigDict) -> str:
