@@ -2,6 +2,7 @@
 
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
 from itertools import islice
 from pathlib import Path
 
@@ -121,7 +122,8 @@ def _batches(config: Config, model: nn.Module) -> Iterator[dict]:
     check_data(config, ['test'])
     settings = config.test_dataloader.copy()
     settings.update(batch_size=1, num_workers=0, persistent_workers=False)
+    build = cache(lambda: Runner.build_dataloader(settings))
     with name_misspellings():
-        loader = Runner.build_dataloader(settings)
-    check_classes(model, build_dataset(lambda: loader, settings))
-    yield from loader
+        dataset = build_dataset(build, settings)
+    check_classes(model, dataset)
+    yield from build()

@@ -1,16 +1,23 @@
 """Loading of images and label maps that names a broken file."""
 
+import logging
 import os
 
 import cv2
 import mmcv.transforms
 import numpy as np
+from mmengine.logging import print_log
 from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
+from PIL import Image
 from PIL.Image import DecompressionBombError
 
 from mmspike.errors import UserError
 from mmspike.registry import TRANSFORMS
 
+ORIENTATION = 0x0112  # The tag of EXIF.
+SIDEWAYS = 5  # From here on the tag exchanges width and height.
+TURNED = ('color', 'grayscale')  # The color_type with which mmcv turns a picture as its EXIF says.
+AS_STORED = '_ignore_orientation'
 DARK = 64  # Of 255: all that the upper eight of 16 bits can show of the 14 of a camera.
 
 
@@ -33,9 +40,17 @@ class LoadImageFromFile(mmcv.transforms.LoadImageFromFile, metaclass=_Loader):
     Of 16 bits mmcv keeps the upper eight; an image whose values of 10 to 14 bits have little or
     nothing there is refused too.
 
+    A camera writes beside the pixels how they are to be turned (EXIF), and mmcv turns the image,
+    but no box and no label map. Where the size that the annotations state, or that of the label
+    map, is the size as stored, the image is left as stored. Where both sizes are the same, nothing
+    tells which is meant. A warning says either once.
+
     The arguments are those of `mmcv.transforms.LoadImageFromFile`, whose name in configs means this
     class as soon as it, or a model of mmspike, is imported.
     """
+
+    color_type: str
+    _warned: set[str] = set()  # Of all loaders of the process.
 
     def transform(self, results: dict) -> dict | None:
         """Load ``results['img_path']`` into ``results['img']``.
@@ -44,8 +59,8 @@ class LoadImageFromFile(mmcv.transforms.LoadImageFromFile, metaclass=_Loader):
             results: As for the stock transform.
 
         Raises:
-            UserError: If the file is absent, empty, truncated, no image, or dark as its 16 bits are
-                not used.
+            UserError: If the file is absent, empty, truncated, no image, dark as its 16 bits are
+                not used, or of another size than ``results['width']`` and ``results['height']``.
         """
         if self.ignore_empty:
             return super().transform(results)
@@ -55,6 +70,9 @@ class LoadImageFromFile(mmcv.transforms.LoadImageFromFile, metaclass=_Loader):
             check_file(path, 'Image')
         try:
             results = super().transform(results)
+            self._turn_back(results)
+        except UserError:
+            raise
         except (AssertionError, OSError, ValueError, cv2.error, DecompressionBombError) as error:
             raise UserError(
                 f"'{path}' cannot be read as an image; replace the file or take it out of the "
@@ -69,6 +87,80 @@ class LoadImageFromFile(mmcv.transforms.LoadImageFromFile, metaclass=_Loader):
                 '255.'
             )
         return results
+
+    def _turn_back(self, results: dict) -> None:
+        """Leave an image as stored where what belongs to it is for that; see the class."""
+        path, (height, width) = results['img_path'], results['img_shape']
+        told, what = (results.get('width'), results.get('height')), 'boxes'
+        orientation = _orientation(path) if self.color_type in TURNED else 1
+        if 'instances' not in results:
+            if orientation < 2 or 'seg_map_path' not in results:
+                return
+            told, what = _size(results['seg_map_path']), 'label map'
+        if told == (width, height):
+            if orientation > 1 and (orientation < SIDEWAYS or width == height):
+                if 'unknown' not in self._warned:
+                    self._warned.add('unknown')
+                    warn_of_orientation(path, orientation, what)
+        elif orientation >= SIDEWAYS and told == (height, width):
+            colour, self.color_type = self.color_type, self.color_type + AS_STORED
+            try:
+                super().transform(results)
+            finally:
+                self.color_type = colour
+            if 'stored' not in self._warned:
+                self._warned.add('stored')
+                print_log(
+                    f"The EXIF orientation {orientation} of '{path}' turns it, but its {what} "
+                    f'{"are" if what == "boxes" else "is"} for {told[0]}x{told[1]} pixels, as '
+                    'stored: it is loaded so, though viewers show it turned (said once).',
+                    logger='current',
+                    level=logging.WARNING,
+                )
+        elif what == 'boxes' and None not in told:
+            raise UserError(
+                f"The annotations say that '{path}' is {told[0]} pixels wide and {told[1]} high, "
+                f'but it is {width} and {height}; correct the sizes and boxes.'
+            )
+
+
+def orientation_of(image: Image.Image) -> int:
+    """Read from an image's EXIF how it is to be turned, 1 for not at all."""
+    orientation = image.getexif().get(ORIENTATION, 1)
+    return orientation if orientation in range(1, 9) else 1
+
+
+def warn_of_orientation(path: str, orientation: int, what: str) -> None:
+    """Say that nothing tells whether boxes or a label map are for an image as stored or as turned.
+
+    Args:
+        path: The image.
+        orientation: Of its EXIF.
+        what: ``'boxes'`` or ``'label map'``.
+    """
+    print_log(
+        f"The EXIF orientation {orientation} of '{path}' turns or mirrors it, and it is loaded so, "
+        f'but its size does not tell whether its {what} went along; if not, write the images '
+        f"without EXIF, or set color_type='color{AS_STORED}' of LoadImageFromFile (said once).",
+        logger='current',
+        level=logging.WARNING,
+    )
+
+
+def _orientation(path: str) -> int:
+    try:
+        with Image.open(path) as image:
+            return orientation_of(image)
+    except (OSError, ValueError, SyntaxError, DecompressionBombError):  # Not a file on a disk.
+        return 1
+
+
+def _size(path: str) -> tuple[int | None, int | None]:
+    try:
+        with Image.open(path) as image:
+            return image.size
+    except (OSError, ValueError, DecompressionBombError):
+        return None, None
 
 
 def _uses_low_bits(path: str) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
+from mmengine.dist import is_main_process
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 from PIL import Image
@@ -18,9 +19,11 @@ from mmspike.datasets.event_transforms import follow_backbone
 from mmspike.datasets.transforms import LoadSegAnnotations
 from mmspike.errors import UserError
 
-from .annotations import check_annotations
+from .annotations import checked_annotations, places_of
+from .objects import HandedOut, tell_objects
 from .weights import unwrap
 
+IMAGES = ('.bmp', '.jpeg', '.jpg', '.png', '.ppm', '.pgm', '.tif', '.tiff', '.webp')
 LABELS = 'seg_map_path'
 IGNORED = 255  # The id of pixels without a class, in every dataset of mmseg.
 LOOKED_AT = 16  # Label maps of which the ids are read.
@@ -61,7 +64,7 @@ def _dataset_configs(node: object) -> Iterator[Mapping]:
 
 
 def _check_dataset_config(dataset: Mapping) -> None:
-    root, ann_file, folders = _places(dataset)
+    root, ann_file, folders = places_of(dataset)
     # Without either, a dataset class may know better: several download their files themselves.
     if root and (ann_file or folders or dataset.get('type') in FOLDERS_OF_CLASSES):
         _demand_folder(root, 'Data folder')
@@ -71,20 +74,6 @@ def _check_dataset_config(dataset: Mapping) -> None:
         if isinstance(folder, str) and folder:
             kind = 'Label folder' if key == LABELS else 'Image folder'
             _demand_folder(os.path.join(root, folder), kind)
-    path = os.path.join(root, ann_file)
-    if ann_file and str(dataset.get('type')).rpartition('.')[2] == 'CocoDataset':
-        if '://' not in path and not dataset.get('backend_args'):
-            check_annotations(dataset, path, os.path.join(root, folders.get('img') or ''))
-
-
-def _places(dataset: Mapping) -> tuple[str, str, Mapping]:
-    """Give data root, annotation file and folders of a dataset config, empty where it has none."""
-    ann_file, prefix = dataset.get('ann_file'), dataset.get('data_prefix')
-    return (
-        dataset.get('data_root') or '',
-        ann_file if isinstance(ann_file, str) else '',
-        prefix if isinstance(prefix, Mapping) else {},
-    )
 
 
 def _demand_file(path: str | None, what: str) -> None:
@@ -97,22 +86,27 @@ def _demand_folder(path: str, what: str) -> None:
         raise UserError(f"{what} '{path}' is not there; {WAY_OUT}.")
 
 
-def build_dataset(build: Callable[[], DataLoader], config: ConfigDict) -> Dataset:
+def build_dataset(
+    build: Callable[[], DataLoader], config: ConfigDict, split: str = 'test'
+) -> Dataset:
     """Build a dataloader, and demand that its dataset holds images and that all of them are there.
 
     Args:
         build: Returns the dataloader.
         config: Its config, for the message.
+        split: Which it is, for the message.
 
     Returns:
         The dataset.
 
     Raises:
-        UserError: If the dataset is empty, a file it names is absent or has no bytes, or its label
-            maps are black and white.
+        UserError: If the dataset is empty, hands out none of its objects, a file it names is
+            absent or has no bytes, its annotations cannot be right, or its label maps are black
+            and white.
     """
     try:
-        dataset = build().dataset
+        with checked_annotations(_dataset_configs(config.dataset)) as files:
+            dataset = build().dataset
     except ValueError as error:
         # All that mmengine says of a dataset without images.
         if 'need at least one array to concatenate' not in str(error):
@@ -120,16 +114,43 @@ def build_dataset(build: Callable[[], DataLoader], config: ConfigDict) -> Datase
         raise UserError(_why_empty(config)) from error
     if hasattr(dataset, '__len__') and len(dataset) == 0:
         raise UserError(_why_empty(config))
-    check_images(dataset)
+    tell_objects(files, check_images(dataset), split)
     for inner in inner_datasets(dataset):
         _check_label_maps(inner)
+        _tell_passed_over(inner)
     return dataset
+
+
+def _tell_passed_over(dataset: Any) -> None:
+    """Warn of images in the folders of a dataset that end otherwise than its img_suffix."""
+    suffix, folder = getattr(dataset, 'img_suffix', None), None
+    if isinstance(getattr(dataset, 'data_prefix', None), Mapping):
+        folder = dataset.data_prefix.get('img_path') or dataset.data_prefix.get('img')
+    # With a list of names in ann_file nobody looks what else the folder holds.
+    listed = os.path.isfile(getattr(dataset, 'ann_file', None) or '')
+    if not isinstance(suffix, str) or listed or not folder or not is_main_process():
+        return
+    endings = suffix, getattr(dataset, 'seg_map_suffix', suffix)
+    over = [
+        os.path.join(place, name)
+        for place, _, names in os.walk(folder)
+        for name in names
+        if name.lower().endswith(IMAGES) and not name.endswith(endings) and name[0] != '.'
+    ]
+    if over:
+        print_log(
+            f"Image folder '{folder}' holds {len(over)} images that do not end in img_suffix "
+            f"('{suffix}'), such as '{min(over)}': they are passed over; rename them if they "
+            'are meant to be used.',
+            logger='current',
+            level=logging.WARNING,
+        )
 
 
 def _why_empty(config: ConfigDict) -> str:
     reasons = []
     for dataset in _dataset_configs(config.dataset):
-        root, ann_file, folders = _places(dataset)
+        root, ann_file, folders = places_of(dataset)
         images = os.path.join(root, folders.get('img_path') or folders.get('img') or '')
         name = next((name for _, _, names in os.walk(images) for name in sorted(names)), None)
         if name is None:
@@ -149,21 +170,27 @@ def _why_empty(config: ConfigDict) -> str:
     return reasons[0]
 
 
-def check_images(dataset: Dataset) -> None:
+def check_images(dataset: Dataset) -> list[HandedOut]:
     """Demand that every image and label map that a built dataset names is there and not empty.
 
     Args:
         dataset: A dataset of mmdet, mmseg or mmpretrain, wrapped or not.
 
+    Returns:
+        What each dataset of mmdet in it hands out.
+
     Raises:
         UserError: If a file is absent or has no bytes.
     """
+    handed = []
     for inner in inner_datasets(dataset):
         if not hasattr(inner, 'get_data_info'):
             continue
+        handed.append(HandedOut(inner))
         partners: dict[tuple[str, str], dict[str, str]] = defaultdict(dict)
         for index in range(len(inner)):
             info = inner.get_data_info(index)
+            handed[-1].add(info)
             for key in ('img_path', LABELS):
                 path = info.get(key)
                 if isinstance(path, str) and '://' not in path:
@@ -171,6 +198,7 @@ def check_images(dataset: Dataset) -> None:
                     partners[key, folder][name] = info.get('img_path')
         for (key, folder), images in partners.items():
             _check_folder(folder, images, key == LABELS)
+    return handed
 
 
 def inner_datasets(dataset: Dataset) -> Iterator[Any]:

@@ -25,7 +25,7 @@ from mmspike.errors import UserError
 from mmspike.process import use_cpu_well
 
 from .building import name_misspellings
-from .checks import build_dataset, check_classes, check_data, check_detector
+from .checks import build_dataset, check_classes, check_data, check_detector, inner_datasets
 from .classes import check_same_classes, checkpoint_classes, classes_of
 from .compiling import compile_in_long_runs
 from .config import check_variable, config_parser, load_config
@@ -39,6 +39,7 @@ from .evaluation import (
     use_mixed_precision,
     use_tta,
 )
+from .evaluators import check_evaluators
 from .options import check_runner_options
 from .run_report import RunReport
 from .values import check_values
@@ -311,8 +312,10 @@ def _use_amp(config: Config) -> None:
 def _check_dataset(runner: Runner, split: str, report: RunReport) -> list[str]:
     """Check the dataset of a dataloader, and return its classes."""
     loader = f'{split}_dataloader'
-    dataset = build_dataset(lambda: getattr(runner, loader), runner.cfg[loader])
+    dataset = build_dataset(lambda: getattr(runner, loader), runner.cfg[loader], split)
     report.data(split, getattr(runner, loader))
     check_classes(runner.model, dataset)
     check_detector(runner, split)
+    if split != 'train':
+        check_evaluators(runner, split, inner_datasets(dataset))
     return classes_of(dataset)

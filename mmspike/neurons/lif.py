@@ -164,7 +164,7 @@ class LIF(nn.Module):
         return spikes.view(shape), unpack
 
     def _scan(self, x: Tensor, v: Tensor | None, with_state: bool) -> Any:
-        threshold = self.v_threshold
+        threshold: Tensor | float = self.v_threshold
         threshold = threshold.to(x.dtype) if isinstance(threshold, Tensor) else threshold
         if torch.jit.is_tracing() and not self.training:
             # A trace keeps torch's own operations alone, and no gradient of ours.

@@ -9,7 +9,7 @@ import pytest
 from mmengine.registry import DefaultScope
 from PIL import Image
 
-from mmspike.datasets import LoadImageFromFile
+from mmspike.datasets import LoadImageFromFile, transforms
 from mmspike.datasets.transforms import is_complete
 from mmspike.engine import UserError
 from mmspike.registry import TRANSFORMS
@@ -116,3 +116,77 @@ def test_tools_of_mmdet_know_the_loader(name):
         assert datasets.get_loading_pipeline(pipeline) == pipeline[:2]
         assert MMDET_TRANSFORMS.get(name) is LoadImageFromFile
     assert mmcv.transforms.LoadImageFromFile is not LoadImageFromFile
+
+
+def save_turned(path, orientation, size=(40, 20)):
+    """Write a picture of which the left half is red as stored, and its EXIF."""
+    pixels = np.zeros((size[1], size[0], 3), np.uint8)
+    pixels[:, : size[0] // 2, 0] = 255
+    tag = Image.Exif()
+    tag[0x0112] = orientation
+    Image.fromarray(pixels).save(path, exif=tag, quality=95)
+    return str(path)
+
+
+@pytest.fixture
+def said(monkeypatch):
+    """What is warned of, from the first time on."""
+    texts = []
+    monkeypatch.setattr(LoadImageFromFile, '_warned', set())
+    monkeypatch.setattr(transforms, 'print_log', lambda text, **options: texts.append(text))
+    return texts
+
+
+@pytest.mark.parametrize('orientation', range(1, 9))
+@pytest.mark.parametrize('suffix', ['jpg', 'png'])
+def test_boxes_and_the_orientation_of_exif(tmp_path, said, orientation, suffix):
+    """A box around the red half is around it as loaded, whichever size the annotations state."""
+    path = save_turned(tmp_path / f'a.{suffix}', orientation)
+    told = dict(img_path=path, width=40, height=20, instances=[])
+    loaded = LoadImageFromFile()(told)
+    assert loaded['img'].shape == (20, 40, 3)
+    assert loaded['img_shape'] == loaded['ori_shape'] == (20, 40)
+    if orientation == 1 or orientation >= 5:
+        assert loaded['img'][:, :18, 2].min() > 200 and loaded['img'][:, 22:, 2].max() < 50
+        assert bool(said) == (orientation >= 5) or suffix == 'png'
+        assert not said or 'its boxes are for 40x20 pixels, as stored: it is loaded so' in said[0]
+    else:  # Nothing tells; mmcv's way is kept.
+        assert len(said) == 1 and f"EXIF orientation {orientation} of '{path}'" in said[0]
+        LoadImageFromFile()(told)
+        assert len(said) == 1, 'said once'
+    if orientation >= 5:  # Sizes as shown: the boxes are for the turned image, as mmcv loads it.
+        turned = LoadImageFromFile()(dict(img_path=path, width=20, height=40, instances=[]))
+        stock = mmcv.transforms.LoadImageFromFile()(dict(img_path=path))
+        np.testing.assert_array_equal(turned['img'], stock['img'])
+
+
+def test_label_maps_and_the_orientation_of_exif(tmp_path, said):
+    path, labels = save_turned(tmp_path / 'a.jpg', 6), tmp_path / 'labels.png'
+    for size in ((40, 20), (20, 40)):
+        Image.new('L', size).save(labels)
+        loaded = LoadImageFromFile()(dict(img_path=path, seg_map_path=str(labels)))
+        assert loaded['img'].shape[1::-1] == size
+    (text,) = said
+    assert 'its label map is for 40x20 pixels, as stored' in text
+    path = save_turned(tmp_path / 'a.jpg', 6, (20, 20))
+    Image.new('L', (20, 20)).save(labels)
+    LoadImageFromFile()(dict(img_path=path, seg_map_path=str(labels)))
+    assert 'whether its label map went along' in said[1]
+    assert (
+        LoadImageFromFile(color_type='color_ignore_orientation')(
+            dict(img_path=path, seg_map_path=str(labels))
+        )['img'][:, :8, 2].min()
+        > 200
+    )
+    assert len(said) == 1
+
+
+def test_other_sizes_than_the_annotations_state(tmp_path):
+    path = save_turned(tmp_path / 'a.jpg', 1)
+    with pytest.raises(UserError, match="a.jpg' is 20 pixels wide and 40 high, but it is 40 and"):
+        LoadImageFromFile()(dict(img_path=path, width=20, height=40, instances=[]))
+    turned = save_turned(tmp_path / 'b.jpg', 6)
+    with pytest.raises(UserError, match='is 20 pixels wide and 40 high, but it is 40 and 20'):
+        LoadImageFromFile(color_type='color_ignore_orientation')(
+            dict(img_path=turned, width=20, height=40, instances=[])
+        )

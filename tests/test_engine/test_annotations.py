@@ -1,15 +1,19 @@
 """Annotations that mmdet would take without a word, or die of, are refused in one sentence."""
 
 import json
+import logging
 from copy import deepcopy
 
 import pytest
 from PIL import Image
 
 pytest.importorskip('mmdet', reason='the layout of COCO is read by mmdet')
+from mmengine.config import ConfigDict  # noqa: E402
+from mmengine.logging import MMLogger  # noqa: E402
 from mmengine.registry import DATASETS, DefaultScope  # noqa: E402
+from torch.utils.data import DataLoader  # noqa: E402
 
-from mmspike.engine.annotations import check_annotations  # noqa: E402
+from mmspike.engine.checks import build_dataset  # noqa: E402
 from mmspike.errors import UserError  # noqa: E402
 
 GOOD = dict(
@@ -46,19 +50,42 @@ def check(tmp_path):
             change(told)
         path = tmp_path / 'told.json'
         path.write_text(told if isinstance(told, str) else json.dumps(told))
-        dataset = dict(type='CocoDataset', metainfo=dict(classes=classes), pipeline=MASKS)
-        check_annotations({**dataset, **options}, str(path), str(tmp_path))
+        dataset = dict(
+            type='CocoDataset',
+            data_root=str(tmp_path),
+            ann_file='told.json',
+            data_prefix=dict(img=''),
+            metainfo=dict(classes=classes),
+            pipeline=MASKS,
+        )
+        config = ConfigDict(dataset={**dataset, **options})
+        with DefaultScope.overwrite_default_scope('mmdet'):
+            return build_dataset(
+                lambda: DataLoader(DATASETS.build(deepcopy(config.dataset))), config, 'train'
+            )
 
+    run.folder = tmp_path
     return run
+
+
+@pytest.fixture
+def said():
+    """The records that go to mmengine's log."""
+    records = []
+    handler = logging.Handler()
+    handler.emit = records.append
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(handler)
+    yield records
+    logger.removeHandler(handler)
 
 
 def test_a_good_file_and_a_crowd(check):
     check()
     check(lambda told: told['annotations'][0].update(segmentation=dict(size=[30, 40], counts='1')))
     check(classes=('dog',)), check(classes=('cat', 'ox'))
-    # A box may reach a little beyond, and a camera may have been held upright.
+    # A box may reach a little beyond.
     check(lambda told: told['annotations'][0].update(bbox=[30, 20, 12, 12]))
-    check(lambda told: told['images'][0].update(width=30, height=40))
 
 
 def test_mmdet_numbers_classes_by_the_file(tmp_path):
@@ -91,7 +118,7 @@ def test_classes(check):
 
 @pytest.mark.parametrize('told', ['[]', '{"images": []}', 'no JSON'])
 def test_another_file(check, told):
-    with pytest.raises(UserError, match='must be a JSON object with|cannot be read as JSON'):
+    with pytest.raises(UserError, match='must be a JSON object with|cannot be read as a JSON'):
         check(told=told)
 
 
@@ -105,7 +132,8 @@ def test_a_file_without_annotations(check):
 
 
 @pytest.mark.parametrize(
-    'kind, key', [('images', 'height'), ('annotations', 'area'), ('categories', 'name')]
+    'kind, key',
+    [('images', 'height'), ('annotations', 'area'), ('annotations', 'id'), ('categories', 'name')],
 )
 def test_what_is_missing(check, kind, key):
     with pytest.raises(UserError, match=f"Number 1 of {kind} in '.*' has no {key}; each needs "):
@@ -118,6 +146,10 @@ def test_what_is_missing(check, kind, key):
         (dict(bbox=[1, 2, float('nan'), 4]), r'has the bbox \[1, 2, nan, 4\], but it must be four'),
         (dict(bbox=['1', '2', '3', '4']), 'has the bbox .* but it must be four numbers'),
         (dict(bbox=[1, 2, 3]), 'has the bbox .* but it must be four numbers'),
+        (dict(area='120'), "has the area '120', but it must be a number"),
+        (dict(area=None), 'has the area None, but it must be a number'),
+        (dict(iscrowd='0'), "has iscrowd '0', but it must be 0 or 1"),
+        (dict(category_id=[1]), r'has the category_id \[1\], but it must be a whole number'),
         (dict(category_id=0), 'has category_id 0, which is not in categories'),
         (dict(segmentation=[]), 'has no segmentation, which a model with masks needs'),
         (dict(segmentation=[[1, 2, 3, 4]]), r'has the polygons \[\[1, 2, 3, 4\]\], but one needs'),
@@ -132,7 +164,7 @@ def test_a_few_polygons_without_three_points(check):
     """COCO has some; mmdet ignores them in training."""
 
     def change(told):
-        told['annotations'] = [deepcopy(told['annotations'][0]) for _ in range(20)]
+        told['annotations'] = [{**deepcopy(told['annotations'][0]), 'id': i} for i in range(20)]
         told['annotations'][7]['segmentation'] = [[1, 2, 3, 4]]
         told['annotations'][8]['segmentation'].append([1, 2, 3, 4])
 
@@ -162,3 +194,124 @@ def test_ids_that_come_twice(check):
 def test_sizes_of_other_pictures(check):
     with pytest.raises(UserError, match="says that 'b.png' is 80 pixels wide and 60 high, but"):
         check(lambda told: told['images'][1].update(width=80, height=60))
+
+
+@pytest.mark.parametrize('size', [-1, 0, None, '40', 40.5])
+def test_sizes_that_are_none(check, size):
+    with pytest.raises(UserError, match="gives 'b.png' the width .* both must be whole numbers"):
+        check(lambda told: told['images'][1].update(width=size))
+    with pytest.raises(UserError, match="gives 'b.png' the width 40 and the height"):
+        check(lambda told: told['images'][1].update(height=size))
+
+
+def test_annotation_ids_that_come_twice(check):
+    with pytest.raises(UserError, match='an id to more than one annotation: they are 3, .* ids 2;'):
+        check(lambda told: told['annotations'][1].update(id=0))
+
+
+def test_two_categories_of_one_name(check):
+    """Roboflow writes a root category besides the only class, of the same name."""
+
+    def change(told):
+        told['categories'].insert(0, dict(id=0, name='cat'))
+
+    with pytest.raises(
+        UserError, match=r"same name 'cat' \(ids 0 and 1\).* take out that with id 0"
+    ):
+        check(change)
+    with pytest.raises(UserError, match=r"same name 'cat' \(ids 0 and 1\)"):
+        check(change, classes=('cat', 'cat', 'dog'))
+    check(change, classes=('dog',))  # What no class needs does no harm.
+
+
+def test_two_categories_of_one_id(check):
+    with pytest.raises(UserError, match="'cat' and 'dog' in .* have the same id 1"):
+        check(lambda told: told['categories'][1].update(id=1))
+
+
+# How mmdet comes to leave annotations out, and what is said of it.
+LEFT_OUT = [
+    (dict(area=0), 'of area 0'),
+    (dict(bbox=[0.1, 0.2, 0.5, 0.6]), 'of less than a pixel'),  # As shares of the picture.
+    (dict(bbox=[-20, 5, 10, 12]), 'outside their picture'),
+    (dict(ignore=1), 'marked with ignore'),
+    (dict(iscrowd=1), 'ignored as crowds'),
+    (dict(image_id='7'), 'of no picture in the file'),
+]
+
+
+@pytest.mark.parametrize('change, reason', LEFT_OUT)
+def test_objects_that_are_left_out(check, said, change, reason):
+    """All: refused. One of three: a warning that counts. In each case mmdet itself says nothing."""
+    with pytest.raises(UserError, match=f'3 {reason}|no annotation of any of its 2 pictures'):
+        check(lambda told: [annotation.update(change) for annotation in told['annotations']])
+    dataset = check(lambda told: told['annotations'][0].update(change))
+    infos = [dataset.get_data_info(index) for index in range(len(dataset))]
+    used = [i for info in infos for i in info['instances'] if not i['ignore_flag']]
+    assert len(used) == 2
+    assert said[-1].levelname == 'WARNING'
+    assert (
+        said[-1]
+        .getMessage()
+        .startswith(
+            f'train: 2 images, 2 objects; of 3 in the annotations are left out: 1 {reason}; correct'
+        )
+    )
+
+
+def test_images_that_are_left_out(check, said):
+    def change(told):
+        told['images'][1].update(width=40, height=30)
+
+    options = dict(filter_cfg=dict(min_size=31))
+    with pytest.raises(UserError, match='names no image to use'):
+        check(change, **options)
+
+    def shrink(told):
+        told['images'].append(dict(id=9, file_name='c.png', width=20, height=20))
+        told['annotations'].append({**told['annotations'][0], 'id': 9, 'image_id': 9})
+
+    Image.new('RGB', (20, 20)).save(check.folder / 'c.png')
+    check(shrink, filter_cfg=dict(min_size=30))
+    assert said[-1].levelname == 'WARNING'
+    assert 'of 4 in the annotations are left out: 1 in images that' in said[-1].getMessage()
+
+
+def test_classes_that_are_not_used_are_told_without_a_warning(check, said):
+    check(classes=('cat',))
+    assert said[-1].getMessage().endswith('1 of classes that the dataset does not use')
+    assert said[-1].levelname == 'INFO'
+
+
+def test_validation_without_a_picture(check):
+    with pytest.raises(UserError, match=r'of any of its 2 pictures \(3 of others\)'):
+        check(lambda told: [a.update(image_id=99) for a in told['annotations']], test_mode=True)
+
+
+def test_other_processes_look_at_nothing(check, monkeypatch):
+    """They build the dataset as mmdet does."""
+    monkeypatch.setattr('mmspike.engine.annotations.is_main_process', lambda: False)
+    monkeypatch.setattr('mmspike.engine.objects.is_main_process', lambda: False)
+    assert len(check(lambda told: [a.update(area=0) for a in told['annotations']])) == 2
+
+
+@pytest.mark.parametrize('orientation, said_of', [(6, 'turns it to 30x40 pixels'), (3, None)])
+def test_turned_pictures_and_the_stock_loader(check, monkeypatch, orientation, said_of):
+    """The stock loader turns the picture, and nobody turns the boxes."""
+    warned = []
+    monkeypatch.setattr(
+        'mmspike.engine.annotations.warn_of_orientation', lambda *told: warned.append(told)
+    )
+    tag = Image.Exif()
+    tag[0x0112] = orientation
+    Image.new('RGB', (40, 30)).save(check.folder / 'b.png', exif=tag)
+    check(pipeline=[dict(type='mmspike.LoadImageFromFile')])
+    check(pipeline=[dict(type='LoadImageFromFile', color_type='color_ignore_orientation')])
+    assert not warned
+    stock = [dict(type='LoadImageFromFile')]
+    if said_of:
+        with pytest.raises(UserError, match=f"EXIF orientation of '.*b.png' {said_of}"):
+            check(pipeline=stock)
+    else:
+        check(pipeline=stock)
+        assert warned == [(str(check.folder / 'b.png'), orientation, 'boxes')]

@@ -1,10 +1,12 @@
 """The files a config names are looked for, whatever wraps the dataset."""
 
 import pytest
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.dataset import BaseDataset, ConcatDataset, RepeatDataset
+from PIL import Image
+from torch.utils.data import DataLoader
 
-from mmspike.engine import UserError
+from mmspike.engine import UserError, checks
 from mmspike.engine.checks import check_data, check_images
 
 
@@ -80,3 +82,28 @@ def test_images_of_built_datasets(tmp_path, wrap):
 def test_missing_folder(tmp_path):
     with pytest.raises(UserError, match='2 of 2 files are missing'):
         check_images(Listed(data_root=str(tmp_path / 'none')))
+
+
+def test_images_that_are_passed_over(tmp_path, monkeypatch):
+    """A folder is searched for the one suffix, and upper case is another."""
+    pytest.importorskip('mmseg', reason='its datasets search folders for a suffix')
+    from mmseg.datasets import BaseSegDataset
+
+    texts = []
+    monkeypatch.setattr(checks, 'print_log', lambda text, **options: texts.append(text))
+    for name in ('a.png', 'b.PNG', 'c.jpg', 'd_label.png', 'notes.txt', '.e.PNG'):
+        Image.new('L', (4, 4)).save(tmp_path / name, 'png')
+
+    def build(**options):
+        prefix = dict(img_path=str(tmp_path))
+        dataset = BaseSegDataset(data_prefix=prefix, pipeline=[], **options)
+        loader = DataLoader(dataset)
+        checks.build_dataset(lambda: loader, ConfigDict(dataset=dict()))
+        return len(dataset)
+
+    assert build(img_suffix='.png', seg_map_suffix='_label.png') == 2
+    assert "holds 2 images that do not end in img_suffix ('.png'), such as '" in texts[0]
+    assert "b.PNG'" in texts[0]
+    (tmp_path / 'b.PNG').unlink(), (tmp_path / 'c.jpg').unlink()
+    build(img_suffix='.png', seg_map_suffix='_label.png')
+    assert len(texts) == 1
