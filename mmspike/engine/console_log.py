@@ -175,7 +175,7 @@ class _Formatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         text = super().format(record)
         if record.levelno >= logging.WARNING:
-            return f'{record.levelname.capitalize()}: {text}'
+            return f'{record.levelname}: {text}'
         header = HEADER.match(text)
         if header is None:
             return text

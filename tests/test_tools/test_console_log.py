@@ -79,7 +79,7 @@ def test_console_of_training(shown, shapes):
 
 def test_what_a_user_can_act_on_stays(shown):
     text, _ = shown
-    assert text.startswith("Warning: --cfg-options sets 'env_cfg.cudnn_benchmrk'"), text
+    assert text.startswith("WARNING: --cfg-options sets 'env_cfg.cudnn_benchmrk'"), text
 
 
 def test_the_full_log_keeps_everything(shown):
@@ -170,7 +170,7 @@ def test_lines_of_packages(say, line, shown):
 def test_warnings_in_the_log(say):
     assert say('"FileClient" will be deprecated in future. Please', logging.WARNING) == ''
     assert say('The model and loaded state dict do not match', logging.WARNING).startswith(
-        'Warning: The model and'
+        'WARNING: The model and'
     )
     assert say('out of memory', logging.ERROR) == 'Error: out of memory\n'
 
