@@ -115,11 +115,14 @@ def find_bare(module: nn.Module) -> dict[str, nn.Module]:
 
 
 def _declared_bare(module: nn.Module) -> set[str]:
-    return {
+    parts = list(module.named_modules(remove_duplicate=False))
+    declared = {
         f'{name}.{own}'.lstrip('.')
-        for name, part in module.named_modules(remove_duplicate=False)
+        for name, part in parts
         for own in getattr(type(part), 'bare', ())
     }
+    # A loss is no part of the network.
+    return declared | {name for name, _ in parts if name.rpartition('.')[2].startswith('loss')}
 
 
 def _inside(name: str, parts: Collection[str]) -> bool:

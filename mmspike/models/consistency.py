@@ -74,7 +74,7 @@ def check_weight_layers(model: nn.Module) -> None:
         if part not in ('backbone', 'data_preprocessor')
         for name in find_bare(module)
     ]
-    names = [name for name in names if not re.search(r'(^|\.)(loss|teacher)', name)]
+    names = [name for name in names if not re.search(r'(^|\.)teacher', name)]
     if names:
         more = f' (and {len(names) - 1} more)' if len(names) > 1 else ''
         layer, part = model.get_submodule(names[0]), names[0].split('.')[0]

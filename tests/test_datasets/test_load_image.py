@@ -178,7 +178,7 @@ def test_label_maps_and_the_orientation_of_exif(tmp_path, said):
         )['img'][:, :8, 2].min()
         > 200
     )
-    assert len(said) == 1
+    assert len(said) == 2
 
 
 def test_other_sizes_than_the_annotations_state(tmp_path):

@@ -172,7 +172,7 @@ def test_warnings_in_the_log(say):
     assert say('The model and loaded state dict do not match', logging.WARNING).startswith(
         'WARNING: The model and'
     )
-    assert say('out of memory', logging.ERROR) == 'Error: out of memory\n'
+    assert say('out of memory', logging.ERROR) == 'ERROR: out of memory\n'
 
 
 def test_lines_of_a_hook_of_ones_own(capsys):
