@@ -8,19 +8,21 @@ from mmengine.logging import print_log
 
 from mmspike.errors import UserError
 
+from .checks import inner_datasets
+
 
 def classes_of(dataset: Any) -> list[str]:
     """Give the names of a built dataset's classes, wrapped or not; empty where it has none."""
-    while (inner := getattr(dataset, 'datasets', getattr(dataset, 'dataset', None))) is not None:
-        dataset = inner[0] if isinstance(inner, (list, tuple)) else inner
-    classes = getattr(dataset, 'metainfo', {}).get('classes') or ()
-    return [] if isinstance(classes, str) else list(map(str, classes))
+    return _names(getattr(next(inner_datasets(dataset)), 'metainfo', {}))
 
 
 def checkpoint_classes(checkpoint: Mapping) -> list[str]:
     """Give the classes of the dataset that a checkpoint was trained on; empty if it tells none."""
-    meta = (checkpoint.get('meta') or {}).get('dataset_meta')
-    meta = {str(key).lower(): value for key, value in (meta or {}).items()}
+    meta = (checkpoint.get('meta') or {}).get('dataset_meta') or {}
+    return _names({str(key).lower(): value for key, value in meta.items()})
+
+
+def _names(meta: Mapping) -> list[str]:
     classes = meta.get('classes') or ()
     return [] if isinstance(classes, str) else list(map(str, classes))
 
