@@ -236,7 +236,7 @@ class LoadSegAnnotations(mmcv.transforms.LoadAnnotations):
             ) from error
         ids = results['gt_seg_map']
         self._check_shape(ids, path, results)
-        table = _training_ids(results)
+        table = training_ids(results)
         self._check_ids(ids, table, path, results)
         results['gt_seg_map'] = table[ids.astype(np.uint8)]
         results['seg_fields'].append('gt_seg_map')
@@ -279,7 +279,7 @@ class LoadSegAnnotations(mmcv.transforms.LoadAnnotations):
         )
 
 
-def _training_ids(results: dict) -> np.ndarray:
+def training_ids(results: dict) -> np.ndarray:
     """Give the training id ``[256]`` of each id of a file, in the steps of mmseg.
 
     With ``reduce_zero_label`` the id 0 is ignored and the others count from 1; ``label_map`` is

@@ -7,21 +7,15 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Any
 from unittest import mock
 
 from mmengine.dist import is_main_process
 from mmengine.registry import DATASETS
-from PIL import Image
 
-from mmspike.datasets.transforms import (
-    SIDEWAYS,
-    TURNED,
-    orientation_of,
-    warn_of_orientation,
-)
 from mmspike.errors import UserError
+
+from .annotation_samples import check_sizes, compare_masks, is_shapeless, loader_of
 
 # Of an object, COCO's layout demands these; without the others mmdet and its evaluator go on.
 DEMANDED = dict(
@@ -29,11 +23,12 @@ DEMANDED = dict(
     annotations=('id', 'image_id', 'category_id', 'bbox', 'area'),
     categories=('id', 'name'),
 )
+IDS = ('id', 'image_id', 'category_id')
 BEYOND = 0.1  # Of a picture's side: boxes that reach further were hardly meant so.
 SOME = 0.1  # Of all objects: so many may be odd, as a few are even in COCO.
-LOOKED_AT = 64  # Pictures of which the size is read.
 # Why annotations are left out.
 NO_PICTURE, OUTSIDE = 'of no picture in the file', 'outside their picture'
+SHAPELESS = 'of polygons with less than three points'
 OTHER_CLASS = 'of classes that the dataset does not use'
 
 
@@ -104,6 +99,8 @@ def checked_annotations(datasets: Iterable[Mapping]) -> Iterator[list[Annotation
                     f'are {len(self.dataset["annotations"])}, but their ids {len(self.anns)}; give '
                     'each an id of its own.'
                 )
+            if self.path in places:
+                compare_masks(self, self.path, loads_masks(dataset.get('pipeline')))
 
     with mock.patch.object(CocoDataset, 'COCOAPI', CheckedCOCO):
         yield files
@@ -156,10 +153,13 @@ def check_annotations(dataset: Mapping, told: Any, path: str, folder: str) -> An
         )
     file = AnnotationFile(path, len(told['images']), len(told['annotations']))
     known = {category['id']: category['name'] in names for category in told['categories']}
-    with_masks = _loads_masks(dataset.get('pipeline'))
-    beyond, shapeless = 0, 0
+    with_masks = loads_masks(dataset.get('pipeline'))
+    beyond = 0
+    plain_ids = {type(annotation[key]) for annotation in told['annotations'] for key in IDS} <= {
+        int
+    }
     for annotation in told['annotations']:
-        wrong = _what_is_wrong(annotation)
+        wrong = '' if plain_ids and _is_sound(annotation) else _what_is_wrong(annotation)
         if not wrong and annotation['category_id'] not in known:
             wrong = f'has category_id {annotation["category_id"]}, which is not in categories'
         mask = annotation.get('segmentation')
@@ -167,8 +167,8 @@ def check_annotations(dataset: Mapping, told: Any, path: str, folder: str) -> An
             wrong = wrong or 'has no segmentation, which a model with masks needs'
         elif with_masks and is_shapeless(mask):
             # In training mmdet ignores such an object; COCO's own evaluation dies of it.
-            shapeless += 1
-            if test_mode or shapeless > SOME * file.objects:
+            file.left_out[SHAPELESS] += 1
+            if test_mode or file.left_out[SHAPELESS] > SOME * file.objects:
                 wrong = wrong or f'has the polygons {mask}, but one needs x, y of three points'
         if wrong:
             raise UserError(
@@ -191,7 +191,7 @@ def check_annotations(dataset: Mapping, told: Any, path: str, folder: str) -> An
             f'({file.objects} of others), so there is nothing to learn or to score; complete the '
             'file, or correct image_id.'
         )
-    _check_sizes(told['images'], folder, path, _loader(dataset.get('pipeline')))
+    check_sizes(told['images'], folder, path, loader_of(dataset.get('pipeline')))
     return file
 
 
@@ -231,11 +231,16 @@ def _check_objects(told: dict[str, list[dict]], path: str) -> None:
                 f"'{path}' gives '{image['file_name']}' the width {size[0]!r} and the height "
                 f'{size[1]!r}, but both must be whole numbers of pixels; correct the file.'
             )
-        if not isinstance(image['file_name'], str) or not isinstance(image['id'], int | str):
+        if not isinstance(image['file_name'], str) or not _is_id(image['id']):
             raise UserError(
                 f"A picture in '{path}' has the file_name {image['file_name']!r} and the id "
                 f'{image["id"]!r}, but a text and a number were expected; correct the file.'
             )
+    if len({type(image['id']) for image in told['images']}) > 1:
+        raise UserError(
+            f"The ids of the pictures in '{path}' are numbers and texts, which COCO's evaluation "
+            'cannot sort; write all as numbers.'
+        )
 
 
 def _classes(dataset: Mapping) -> Sequence[str]:
@@ -264,7 +269,7 @@ def _check_categories(
     by_name: dict[str, Any] = {}
     for category in categories:
         id, name = category['id'], category['name']
-        if not isinstance(name, str) or not isinstance(id, int | str):
+        if not isinstance(name, str) or not _is_id(id):
             raise UserError(
                 f"A category in '{path}' has the name {name!r} and the id {id!r}, but a text and a "
                 'number were expected; correct the file.'
@@ -277,11 +282,12 @@ def _check_categories(
         if name in by_name and name in names:
             used = {annotation['category_id'] for annotation in annotations}
             unused = [i for i in (by_name[name], id) if i not in used]
-            way = f'take out that with id {unused[0]}, which no annotation uses, or rename it'
+            way = 'rename one, or give its annotations the id of the other'
+            if unused:
+                way = f'take out that with id {unused[0]}, which no annotation uses, or rename it'
             raise UserError(
                 f"Two categories in '{path}' have the same name '{name}' (ids {by_name[name]} and "
-                f'{id}), so mmdet would count them as two classes; '
-                f'{way if unused else "rename one, or give its annotations the id of the other"}.'
+                f'{id}), so mmdet would count them as two classes; {way}.'
             )
         by_id[id], by_name[name] = name, id
     there = [category['name'] for category in categories]
@@ -299,6 +305,17 @@ def _check_categories(
         )
 
 
+def _is_sound(annotation: Mapping) -> bool:
+    """Tell in less time than `_what_is_wrong` that nothing is."""
+    try:
+        x, y, width, height = annotation['bbox']
+        return math.isfinite(x + y + width + height + annotation['area']) and (
+            annotation.get('iscrowd', 0) in (0, 1)
+        )
+    except (TypeError, ValueError):
+        return False
+
+
 def _what_is_wrong(annotation: Mapping) -> str:
     box, area, crowd = annotation['bbox'], annotation['area'], annotation.get('iscrowd')
     if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)):
@@ -307,21 +324,18 @@ def _what_is_wrong(annotation: Mapping) -> str:
         return f'has the area {area!r}, but it must be a number of pixels'
     if crowd is not None and crowd not in (0, 1):
         return f'has iscrowd {crowd!r}, but it must be 0 or 1'
-    for key in ('id', 'image_id', 'category_id'):
-        if not isinstance(annotation[key], int | str):
+    for key in IDS:
+        if not _is_id(annotation[key]):
             return f'has the {key} {annotation[key]!r}, but it must be a whole number'
     return ''
 
 
+def _is_id(value: Any) -> bool:
+    return isinstance(value, int | str) and not isinstance(value, bool)
+
+
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and math.isfinite(value)
-
-
-def is_shapeless(mask: Any) -> bool:
-    """Tell whether a mask is a list of polygons of which none has three points."""
-    polygons = mask if isinstance(mask, list) else []
-    valid = (isinstance(p, list) and len(p) >= 6 and len(p) % 2 == 0 for p in polygons)
-    return bool(polygons) and not any(valid)
 
 
 def _reaches_beyond(box: list[float], size: tuple[float, float]) -> bool:
@@ -330,47 +344,6 @@ def _reaches_beyond(box: list[float], size: tuple[float, float]) -> bool:
     return x + width > right or y + height > bottom
 
 
-def _loads_masks(pipeline: object) -> bool:
+def loads_masks(pipeline: object) -> bool:
     steps = pipeline if isinstance(pipeline, list | tuple) else ()
     return any(isinstance(step, Mapping) and step.get('with_mask') for step in steps)
-
-
-def _check_sizes(images: list[dict], folder: str, path: str, loader: Mapping) -> None:
-    """Compare a few pictures, as they are loaded, with the sizes that the file gives them."""
-    own = loader.get('type') == 'mmspike.LoadImageFromFile'
-    turns = loader.get('color_type', 'color') in TURNED
-    warned = False
-    for image in islice(images, 0, None, max(len(images) // LOOKED_AT, 1)):
-        file = os.path.join(folder, image['file_name'])
-        told = image['width'], image['height']
-        try:
-            with Image.open(file) as picture:
-                orientation = orientation_of(picture)
-                stored = picture.size
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-            continue  # Whatever it is, other checks name it.
-        shown = stored[::-1] if orientation >= SIDEWAYS else stored
-        if told not in (stored, shown):
-            raise UserError(
-                f"'{path}' says that '{image['file_name']}' is {told[0]} pixels wide and "
-                f'{told[1]} high, but it is {shown[0]} and {shown[1]}; correct the sizes and '
-                'boxes.'
-            )
-        loaded = shown if turns else stored
-        if told != loaded and not own:
-            raise UserError(
-                f"The EXIF orientation of '{file}' turns it to {shown[0]}x{shown[1]} pixels; it is "
-                f"loaded as {loaded[0]}x{loaded[1]}, but the boxes in '{path}' are for "
-                f"{told[0]}x{told[1]}: load it with type='mmspike.LoadImageFromFile', which turns "
-                'it as they need it, or write the pictures without EXIF.'
-            )
-        if orientation > 1 and stored == shown and turns and not own and not warned:
-            warned = True
-            warn_of_orientation(file, orientation, 'boxes')
-
-
-def _loader(pipeline: object) -> Mapping:
-    """Give the step of a pipeline that loads the image, empty where there is none."""
-    steps = pipeline if isinstance(pipeline, list | tuple) else ()
-    loaders = (s for s in steps if isinstance(s, Mapping) and 'LoadImage' in str(s.get('type')))
-    return next(loaders, {})

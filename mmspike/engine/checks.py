@@ -8,10 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
-from mmengine.dist import is_main_process
 from mmengine.logging import print_log
 from mmengine.runner import Runner
-from PIL import Image
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
@@ -20,13 +18,10 @@ from mmspike.datasets.transforms import LoadSegAnnotations
 from mmspike.errors import UserError
 
 from .annotations import checked_annotations, places_of
+from .label_maps import LABELS, look_at_label_maps, tell_passed_over
 from .objects import HandedOut, tell_objects
 from .weights import unwrap
 
-IMAGES = ('.bmp', '.jpeg', '.jpg', '.png', '.ppm', '.pgm', '.tif', '.tiff', '.webp')
-LABELS = 'seg_map_path'
-IGNORED = 255  # The id of pixels without a class, in every dataset of mmseg.
-LOOKED_AT = 16  # Label maps of which the ids are read.
 FOLDERS_OF_CLASSES = ('ImageNet', 'CustomDataset')  # Of mmpretrain; they download nothing.
 WAY_OUT = 'give the right folder with --cfg-options data_root=FOLDER'
 
@@ -116,35 +111,9 @@ def build_dataset(
         raise UserError(_why_empty(config))
     tell_objects(files, check_images(dataset), split)
     for inner in inner_datasets(dataset):
-        _check_label_maps(inner)
-        _tell_passed_over(inner)
+        look_at_label_maps(inner, split)
+        tell_passed_over(inner)
     return dataset
-
-
-def _tell_passed_over(dataset: Any) -> None:
-    """Warn of images in the folders of a dataset that end otherwise than its img_suffix."""
-    suffix, folder = getattr(dataset, 'img_suffix', None), None
-    if isinstance(getattr(dataset, 'data_prefix', None), Mapping):
-        folder = dataset.data_prefix.get('img_path') or dataset.data_prefix.get('img')
-    # With a list of names in ann_file nobody looks what else the folder holds.
-    listed = os.path.isfile(getattr(dataset, 'ann_file', None) or '')
-    if not isinstance(suffix, str) or listed or not folder or not is_main_process():
-        return
-    endings = suffix, getattr(dataset, 'seg_map_suffix', suffix)
-    over = [
-        os.path.join(place, name)
-        for place, _, names in os.walk(folder)
-        for name in names
-        if name.lower().endswith(IMAGES) and not name.endswith(endings) and name[0] != '.'
-    ]
-    if over:
-        print_log(
-            f"Image folder '{folder}' holds {len(over)} images that do not end in img_suffix "
-            f"('{suffix}'), such as '{min(over)}': they are passed over; rename them if they "
-            'are meant to be used.',
-            logger='current',
-            level=logging.WARNING,
-        )
 
 
 def _why_empty(config: ConfigDict) -> str:
@@ -244,34 +213,6 @@ def _check_folder(folder: str, images: Mapping[str, str], labels: bool) -> None:
                 f"'{Path(folder, name)}' is empty (0 bytes), but {expected} was expected; "
                 'copy or download it again.'
             )
-
-
-def _check_label_maps(dataset: Any) -> None:
-    """Refuse masks of 0 and 255: the second is ignored, and the rest always right."""
-    classes = getattr(dataset, 'metainfo', {}).get('classes') or ()
-    if len(classes) < 2 or not hasattr(dataset, 'get_data_info') or not len(dataset):
-        return
-    seen: set[int] = set()
-    for index in range(0, len(dataset), max(len(dataset) // LOOKED_AT, 1)):
-        info = dataset.get_data_info(index)
-        path = info.get(LABELS)
-        if info.get('reduce_zero_label') or info.get('label_map') or not path or '://' in path:
-            return
-        try:
-            with Image.open(path) as image:
-                if image.mode not in ('L', 'P'):
-                    return  # Refused when it is loaded.
-                seen |= {value for value, count in enumerate(image.histogram()) if count}
-        except (OSError, ValueError, Image.DecompressionBombError):
-            return
-        if seen - {0, IGNORED}:
-            return
-    if IGNORED in seen:
-        raise UserError(
-            f'The label maps of the dataset hold only {" and ".join(map(str, sorted(seen)))} (in '
-            f"{min(LOOKED_AT, len(dataset))} looked at, such as '{path}'), but {IGNORED} means no "
-            f'class and the dataset has {len(classes)}: write class ids, 1 in the place of 255.'
-        )
 
 
 def check_classes(model: nn.Module, dataset: Dataset) -> None:

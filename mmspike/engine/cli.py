@@ -26,7 +26,12 @@ from mmspike.process import use_cpu_well
 
 from .building import name_misspellings
 from .checks import build_dataset, check_classes, check_data, check_detector, inner_datasets
-from .classes import check_same_classes, checkpoint_classes, classes_of
+from .classes import (
+    check_same_classes,
+    checkpoint_classes,
+    classes_of,
+    compare_category_ids,
+)
 from .compiling import compile_in_long_runs
 from .config import check_variable, config_parser, load_config
 from .console_log import build_runner, quiet_console
@@ -123,6 +128,7 @@ def _train(args: Namespace) -> Runner:
     if config.get('val_dataloader') is not None:
         scored = _check_dataset(runner, 'val', report)
         check_same_classes(learnt, 'train_dataloader', scored, 'val_dataloader')
+        compare_category_ids(runner.train_dataloader.dataset, runner.val_dataloader.dataset)
     compile_in_long_runs(runner.model, runner.train_loop.max_iters)
     with plain_data_only(path):
         runner.train()

@@ -13,7 +13,7 @@ from mmengine.runner import Runner
 
 from mmspike.errors import UserError
 
-from .annotations import is_shapeless
+from .annotation_samples import is_shapeless
 
 COUNTED = 100  # Objects found of a class in a picture that COCO's mAP counts.
 
@@ -30,8 +30,8 @@ def prepare_coco_metric(metric: Any) -> None:
             are looked at.
 
     Raises:
-        UserError: If its ``proposal_nums`` are none that mAP can be computed with, or an object has
-            no mask or no area to evaluate.
+        UserError: If its ``proposal_nums`` are none that mAP can be computed with, there is no
+            object, or one has no mask or no area to evaluate.
     """
     kinds = set(metric.metrics)
     numbers = list(metric.proposal_nums)
@@ -49,6 +49,11 @@ def prepare_coco_metric(metric: Any) -> None:
     if coco is None or not is_main_process():
         return
     annotations = coco.dataset.get('annotations') or []
+    if not annotations and not metric.format_only:
+        raise UserError(
+            'the annotation file that the evaluator reads has no annotation, so there is nothing '
+            'to score; give one that has, or write format_only=True to get the predictions alone.'
+        )
     counts: Counter[tuple[Any, Any]] = Counter()
     for annotation in annotations:
         if not annotation.get('iscrowd'):

@@ -10,7 +10,7 @@ from mmengine.logging import print_log
 
 from mmspike.errors import UserError
 
-from .annotations import OTHER_CLASS, AnnotationFile
+from .annotations import OTHER_CLASS, SHAPELESS, AnnotationFile
 
 # Shares of all objects above which a warning is due. In COCO two objects of 860,001 are less than a
 # pixel, and one of 85 is a crowd.
@@ -72,6 +72,7 @@ def tell_objects(files: Sequence[AnnotationFile], handed: Sequence[HandedOut], s
     left_out: Counter[str] = Counter()
     for file in files:
         left_out += file.left_out
+    objects -= left_out[SHAPELESS]  # The dataset hands them out, and the loader ignores them.
     total = sum(file.objects for file in files)
     rest = total - left_out.total() - objects - crowds
     if rest > 0:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 from copy import deepcopy
 
 import pytest
@@ -150,6 +151,8 @@ def test_what_is_missing(check, kind, key):
         (dict(area=None), 'has the area None, but it must be a number'),
         (dict(iscrowd='0'), "has iscrowd '0', but it must be 0 or 1"),
         (dict(category_id=[1]), r'has the category_id \[1\], but it must be a whole number'),
+        (dict(category_id=True), 'has the category_id True, but it must be a whole number'),
+        (dict(image_id=7, id=True), 'has the id True, but it must be a whole number'),
         (dict(category_id=0), 'has category_id 0, which is not in categories'),
         (dict(segmentation=[]), 'has no segmentation, which a model with masks needs'),
         (dict(segmentation=[[1, 2, 3, 4]]), r'has the polygons \[\[1, 2, 3, 4\]\], but one needs'),
@@ -160,7 +163,7 @@ def test_one_annotation(check, change, said):
         check(lambda told: told['annotations'][1].update(change))
 
 
-def test_a_few_polygons_without_three_points(check):
+def test_a_few_polygons_without_three_points(check, said):
     """COCO has some; mmdet ignores them in training."""
 
     def change(told):
@@ -169,8 +172,57 @@ def test_a_few_polygons_without_three_points(check):
         told['annotations'][8]['segmentation'].append([1, 2, 3, 4])
 
     check(change)
+    assert '19 objects; of 20 in the annotations are left out: 1 of polygons with less than' in (
+        said[-1].getMessage()
+    )
     with pytest.raises(UserError, match='has the polygons'):
         check(change, test_mode=True)
+
+
+@pytest.mark.parametrize('mask', ['here', 0.5, dict(size=[30, 40])])
+def test_masks_that_cannot_be_read(check, mask):
+    """Where no step loads them, they do no harm."""
+
+    def change(told):
+        told['annotations'][1].update(segmentation=mask)
+
+    with pytest.raises(UserError, match='picture 7 in .* has a segmentation that cannot be read'):
+        check(change)
+    check(change, pipeline=[])
+
+
+@pytest.mark.parametrize(
+    'change, named',
+    [
+        (dict(bbox=[7, 8, 10, 12]), r'the bbox of 1 of 3 .* \[7, 8, 10, 12\] in picture 8'),
+        (dict(bbox=[4, 5, 14, 17]), r'the bbox of 1 of 3 .* has \[4, 5, 10, 12\]'),  # Corners.
+        (dict(segmentation=[[0, 0, 1, 0, 1, 1]]), 'the bbox of 1 of 3'),
+        (dict(segmentation=dict(size=[30, 40], counts=[0, 1200])), 'the bbox of 1 of 3'),
+        (dict(area=900), 'the area of 1 of 3 .* 900 in picture 8, whose segmentation has'),
+        (dict(area=12), 'the area of 1 of 3'),
+    ],
+)
+def test_boxes_and_areas_that_do_not_fit_the_masks(check, said, change, named):
+    check()
+    assert [record for record in said if record.levelname == 'WARNING'] == []
+    check(lambda told: told['annotations'][2].update(change))
+    (warning,) = [record for record in said if record.levelname == 'WARNING']
+    assert re.search(named, warning.getMessage())
+
+
+def test_masks_beyond_the_picture_and_few_pixels(check, said):
+    """What real files have: a box that its picture cuts, and polygons smaller than pixels."""
+
+    def change(told):
+        told['annotations'][0].update(
+            bbox=[33, 5, 10, 12], segmentation=[[33, 5, 43, 5, 43, 17, 33, 17]], area=100
+        )
+        told['annotations'][1].update(
+            bbox=[4.2, 5.3, 1.2, 8], segmentation=[[4.2, 5.3, 5.4, 5.3, 5.4, 13.3]], area=5
+        )
+
+    check(change)
+    assert [record for record in said if record.levelname == 'WARNING'] == []
 
 
 def test_without_masks_none_are_needed(check):
@@ -189,6 +241,12 @@ def test_corners_in_place_of_sizes(check):
 def test_ids_that_come_twice(check):
     with pytest.raises(UserError, match="gives id 7 to more than one picture, such as 'b.png'"):
         check(lambda told: told['images'][1].update(id=7))
+
+
+def test_ids_of_pictures_of_two_kinds(check):
+    """COCO's evaluation sorts them."""
+    with pytest.raises(UserError, match='The ids of the pictures in .* are numbers and texts'):
+        check(lambda told: told['images'][1].update(id='8'))
 
 
 def test_sizes_of_other_pictures(check):
@@ -222,6 +280,8 @@ def test_two_categories_of_one_name(check):
     with pytest.raises(UserError, match=r"same name 'cat' \(ids 0 and 1\)"):
         check(change, classes=('cat', 'cat', 'dog'))
     check(change, classes=('dog',))  # What no class needs does no harm.
+    with pytest.raises(UserError, match=r"same name 'cat' .*; rename one, or give its annotations"):
+        check(lambda told: told['categories'][1].update(name='cat'))  # Both are used.
 
 
 def test_two_categories_of_one_id(check):
@@ -300,7 +360,7 @@ def test_turned_pictures_and_the_stock_loader(check, monkeypatch, orientation, s
     """The stock loader turns the picture, and nobody turns the boxes."""
     warned = []
     monkeypatch.setattr(
-        'mmspike.engine.annotations.warn_of_orientation', lambda *told: warned.append(told)
+        'mmspike.engine.annotation_samples.warn_of_orientation', lambda *told: warned.append(told)
     )
     tag = Image.Exif()
     tag[0x0112] = orientation

@@ -1,12 +1,15 @@
 """The files a config names are looked for, whatever wraps the dataset."""
 
+import re
+
+import numpy as np
 import pytest
 from mmengine.config import Config, ConfigDict
 from mmengine.dataset import BaseDataset, ConcatDataset, RepeatDataset
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from mmspike.engine import UserError, checks
+from mmspike.engine import UserError, checks, label_maps
 from mmspike.engine.checks import check_data, check_images
 
 
@@ -90,7 +93,7 @@ def test_images_that_are_passed_over(tmp_path, monkeypatch):
     from mmseg.datasets import BaseSegDataset
 
     texts = []
-    monkeypatch.setattr(checks, 'print_log', lambda text, **options: texts.append(text))
+    monkeypatch.setattr(label_maps, 'print_log', lambda text, **options: texts.append(text))
     for name in ('a.png', 'b.PNG', 'c.jpg', 'd_label.png', 'notes.txt', '.e.PNG'):
         Image.new('L', (4, 4)).save(tmp_path / name, 'png')
 
@@ -106,4 +109,77 @@ def test_images_that_are_passed_over(tmp_path, monkeypatch):
     assert "b.PNG'" in texts[0]
     (tmp_path / 'b.PNG').unlink(), (tmp_path / 'c.jpg').unlink()
     build(img_suffix='.png', seg_map_suffix='_label.png')
+    assert len(texts) == 1
+
+
+MAPS = {
+    'all': [[0, 1], [1, 2], [0, 2]],
+    'half of one ignored': [[0, 1], [255, 255, 2], [1, 2]],
+    'only 0 and ignored': [[0, 255], [0, 1], [2, 1]],
+    'one never': [[0, 1], [1, 0], [0, 1]],
+    'one in three hundred': [[0, 1], *[[0, 1, 2]] * 299],
+    'none but 0': [[0]] * 300,
+}
+
+
+@pytest.mark.parametrize(
+    'maps, said',
+    [
+        ('all', None),
+        ('half of one ignored', "train: 1 of 3 label maps looked at have .* as '.*001.png'"),
+        ('only 0 and ignored', '1 of 3 label maps'),
+        ('one never', 'train: no pixel in 3 label maps looked at is of class c, which will not'),
+        ('one in three hundred', None),
+        ('none but 0', 'no pixel in 60 label maps looked at is of class b, c, which'),
+    ],
+)
+def test_what_label_maps_hold(tmp_path, monkeypatch, maps, said):
+    pytest.importorskip('mmseg', reason='label maps are of its datasets')
+    from mmseg.datasets import BaseSegDataset
+
+    texts = []
+    monkeypatch.setattr(label_maps, 'print_log', lambda text, **options: texts.append(text))
+    for folder in ('images', 'labels'):
+        (tmp_path / folder).mkdir()
+    for number, ids in enumerate(MAPS[maps]):
+        row = np.array([ids], np.uint8)
+        for folder in ('images', 'labels'):
+            Image.fromarray(row).save(tmp_path / folder / f'{number:03d}.png')
+    dataset = BaseSegDataset(
+        data_root=str(tmp_path),
+        data_prefix=dict(img_path='images', seg_map_path='labels'),
+        img_suffix='.png',
+        metainfo=dict(classes=('a', 'b', 'c')),
+        pipeline=[],
+    )
+    label_maps.look_at_label_maps(dataset, 'train')
+    assert len(texts) == (said is not None)
+    assert said is None or re.search(said, texts[0])
+
+
+def test_label_maps_without_an_image(tmp_path, monkeypatch):
+    pytest.importorskip('mmseg', reason='label maps are of its datasets')
+    from mmseg.datasets import BaseSegDataset
+
+    texts = []
+    monkeypatch.setattr(label_maps, 'print_log', lambda text, **options: texts.append(text))
+    for name in ('images/x/a.png', 'labels/x/a_l.png', 'labels/x/b_l.png', 'labels/x/c.png'):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new('L', (4, 4)).save(tmp_path / name)
+
+    def look():
+        dataset = BaseSegDataset(
+            data_root=str(tmp_path),
+            data_prefix=dict(img_path='images', seg_map_path='labels'),
+            img_suffix='.png',
+            seg_map_suffix='_l.png',
+            pipeline=[],
+        )
+        label_maps.tell_passed_over(dataset)
+
+    look()
+    (text,) = texts
+    assert 'holds 1 label maps of which there is no image' in text and 'b_l.png' in text
+    Image.new('L', (4, 4)).save(tmp_path / 'images/x/b.png')
+    look()
     assert len(texts) == 1

@@ -138,6 +138,14 @@ def test_what_only_the_evaluation_reads(metric, changes, text):
         metric(grid(2, **changes), metric=['bbox', 'segm'])
 
 
+def test_nothing_to_score(metric):
+    """The stock metric gives -1 for each figure."""
+    told = {**grid(1), 'annotations': []}
+    with pytest.raises(UserError, match='has no annotation, so there is nothing to score; give'):
+        metric(told)
+    metric(told, format_only=True, outfile_prefix=str(metric.folder / 'found'))
+
+
 def test_it_is_found_by_its_name(metric):
     metric(grid(1))
     with DefaultScope.overwrite_default_scope('mmdet'):

@@ -1,0 +1,148 @@
+"""Compare a sample of pictures and masks with what a COCO annotation file says of them."""
+
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+from mmengine.logging import print_log
+from PIL import Image
+from pycocotools import mask as masks
+
+from mmspike.datasets.transforms import (
+    SIDEWAYS,
+    TURNED,
+    orientation_of,
+    warn_of_orientation,
+)
+from mmspike.errors import UserError
+
+PICTURES, OBJECTS = 64, 2000  # So many are looked at, spread over the file.
+# How far a box may be from its mask: in pixels, or as a share of its longer side. Real ones fit to
+# a pixel.
+OFF, SHARE_OFF = 2, 0.1
+TIMES_OFF, AREA_OFF = 2, 16  # An area may be so many times that of its mask and pixels more.
+SOME = 0.01  # Of the objects: so many may be odd.
+
+
+def check_sizes(images: list[dict], folder: str, path: str, loader: Mapping) -> None:
+    """Compare a few pictures, as they are loaded, with the sizes that the file gives them."""
+    own = loader.get('type') == 'mmspike.LoadImageFromFile'
+    turns = loader.get('color_type', 'color') in TURNED
+    warned = False
+    for image in islice(images, 0, None, max(len(images) // PICTURES, 1)):
+        file = os.path.join(folder, image['file_name'])
+        told = image['width'], image['height']
+        try:
+            with Image.open(file) as picture:
+                orientation = orientation_of(picture)
+                stored = picture.size
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+            continue  # Whatever it is, other checks name it.
+        shown = stored[::-1] if orientation >= SIDEWAYS else stored
+        if told not in (stored, shown):
+            raise UserError(
+                f"'{path}' says that '{image['file_name']}' is {told[0]} pixels wide and "
+                f'{told[1]} high, but it is {shown[0]} and {shown[1]}; correct the sizes and '
+                'boxes.'
+            )
+        loaded = shown if turns else stored
+        if told != loaded and not own:
+            raise UserError(
+                f"The EXIF orientation of '{file}' turns it to {shown[0]}x{shown[1]} pixels; it is "
+                f"loaded as {loaded[0]}x{loaded[1]}, but the boxes in '{path}' are for "
+                f"{told[0]}x{told[1]}: load it with type='mmspike.LoadImageFromFile', which turns "
+                'it as they need it, or write the pictures without EXIF.'
+            )
+        if orientation > 1 and stored == shown and turns and not own and not warned:
+            warned = True
+            warn_of_orientation(file, orientation, 'boxes')
+
+
+def compare_masks(coco: Any, path: str, needed: bool) -> None:
+    """Compare boxes and areas with their masks, and warn of those that do not fit.
+
+    Args:
+        coco: The annotation file, indexed.
+        path: Of the file, for the message.
+        needed: Whether the masks are loaded.
+
+    Raises:
+        UserError: If a mask that is needed cannot be read.
+    """
+    chosen = [
+        annotation
+        for annotation in coco.dataset['annotations']
+        if annotation.get('segmentation')
+        and annotation['image_id'] in coco.imgs
+        and not is_shapeless(annotation['segmentation'])
+    ]
+    chosen = chosen[:: max(len(chosen) // OBJECTS, 1)]
+    unfit: dict[str, list[str]] = dict(bbox=[], area=[])
+    for annotation in chosen:
+        picture = annotation['image_id']
+        try:
+            rle = coco.annToRLE(annotation)
+            box, area = _extent(annotation['segmentation'], rle), float(masks.area(rle))
+        except Exception as error:  # Whatever pycocotools raises of it.
+            if not needed:
+                continue
+            raise UserError(
+                f"An annotation of picture {picture} in '{path}' has a segmentation that cannot be "
+                f'read ({error}); it must be a list of polygons [x, y, x, y, ...] or an RLE.'
+            ) from error
+        if not _fits(annotation['bbox'], box, coco.imgs[picture]):
+            shown = [round(value, 1) for value in box]
+            unfit['bbox'].append(
+                f'{annotation["bbox"]} in picture {picture}, whose segmentation has {shown}'
+            )
+        elif not area / TIMES_OFF - AREA_OFF < annotation['area'] < area * TIMES_OFF + AREA_OFF:
+            unfit['area'].append(
+                f'{annotation["area"]} in picture {picture}, whose segmentation has {area:.0f} '
+                'pixels'
+            )
+    for key, found in unfit.items():
+        if len(found) > SOME * len(chosen):
+            print_log(
+                f"In '{path}' the {key} of {len(found)} of {len(chosen)} annotations looked at "
+                f'does not fit their segmentation, such as {found[0]}; correct them if that is not '
+                'meant (bbox is [x, y, width, height] in pixels, area in pixels).',
+                logger='current',
+                level=logging.WARNING,
+            )
+
+
+def _extent(segmentation: Any, rle: Mapping) -> list[float]:
+    """Give the box ``[x, y, width, height]`` around a mask; that of polygons before they are drawn.
+
+    Drawn, a small one can be pixels smaller.
+    """
+    if not isinstance(segmentation, list):
+        return masks.toBbox(rle).tolist()
+    x, y = ([value for polygon in segmentation for value in polygon[start::2]] for start in (0, 1))
+    return [min(x), min(y), max(x) - min(x), max(y) - min(y)]
+
+
+def _fits(told: Sequence[float], seen: Sequence[float], image: Mapping) -> bool:
+    """Tell whether two boxes ``[x, y, width, height]`` are about the same within the picture."""
+    off = max(OFF, SHARE_OFF * max(told[2:]))
+    corners = (
+        (max(x, 0), max(y, 0), min(x + width, image['width']), min(y + height, image['height']))
+        for x, y, width, height in (told, seen)
+    )
+    return all(abs(a - b) <= off for a, b in zip(*corners, strict=True))
+
+
+def loader_of(pipeline: object) -> Mapping:
+    """Give the step of a pipeline that loads the image, empty where there is none."""
+    steps = pipeline if isinstance(pipeline, list | tuple) else ()
+    loaders = (s for s in steps if isinstance(s, Mapping) and 'LoadImage' in str(s.get('type')))
+    return next(loaders, {})
+
+
+def is_shapeless(mask: Any) -> bool:
+    """Tell whether a mask is a list of polygons of which none has three points."""
+    polygons = mask if isinstance(mask, list) else []
+    valid = (isinstance(p, list) and len(p) >= 6 and len(p) % 2 == 0 for p in polygons)
+    return bool(polygons) and not any(valid)
