@@ -71,14 +71,14 @@ def compare_masks(coco: Any, path: str, needed: bool) -> None:
     Raises:
         UserError: If a mask that is needed cannot be read.
     """
+    annotations = coco.dataset['annotations']
     chosen = [
         annotation
-        for annotation in coco.dataset['annotations']
+        for annotation in annotations[:: max(len(annotations) // OBJECTS, 1)]
         if annotation.get('segmentation')
         and annotation['image_id'] in coco.imgs
         and not is_shapeless(annotation['segmentation'])
     ]
-    chosen = chosen[:: max(len(chosen) // OBJECTS, 1)]
     unfit: dict[str, list[str]] = dict(bbox=[], area=[])
     for annotation in chosen:
         picture = annotation['image_id']

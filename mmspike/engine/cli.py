@@ -45,6 +45,7 @@ from .evaluation import (
     use_tta,
 )
 from .evaluators import check_evaluators
+from .loaded_pictures import draw_loaded
 from .options import check_runner_options
 from .run_report import RunReport
 from .values import check_values
@@ -320,6 +321,8 @@ def _check_dataset(runner: Runner, split: str, report: RunReport) -> list[str]:
     loader = f'{split}_dataloader'
     dataset = build_dataset(lambda: getattr(runner, loader), runner.cfg[loader], split)
     report.data(split, getattr(runner, loader))
+    if split == 'train':
+        report.pictures(draw_loaded(runner, split))
     check_classes(runner.model, dataset)
     check_detector(runner, split)
     if split != 'train':

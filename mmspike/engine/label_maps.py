@@ -95,8 +95,9 @@ def tell_passed_over(dataset: Any) -> None:
         dataset: A built dataset, unwrapped.
     """
     suffix, prefix = getattr(dataset, 'img_suffix', None), getattr(dataset, 'data_prefix', None)
-    # With a list of names in ann_file nobody looks what else the folders hold.
+    # With a list of names in ann_file, or a part of them, nobody looks what else the folders hold.
     listed = os.path.isfile(getattr(dataset, 'ann_file', None) or '')
+    listed = listed or getattr(dataset, '_indices', None) is not None
     if not isinstance(suffix, str) or not isinstance(prefix, Mapping) or listed:
         return
     folder, labels = prefix.get('img_path') or prefix.get('img'), prefix.get(LABELS)

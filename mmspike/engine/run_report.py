@@ -46,6 +46,15 @@ class RunReport:
         sources = ', '.join(filter(None, map(_source, parts)))
         self._line(f'{split} data', f'{count} samples of {kinds}: {sources}')
 
+    def pictures(self, path: Path | None) -> None:
+        """Say where pictures as they are loaded are drawn.
+
+        Args:
+            path: The sheet; None if there is none.
+        """
+        if path:
+            self._line('as loaded', f'{_short(str(path))} (look whether boxes and masks fit)')
+
     def length(self) -> None:
         """Say how long training will be."""
         loop, loader = self.runner.train_loop, self.runner.train_dataloader

@@ -204,6 +204,7 @@ def run(clean, tmp_path_factory):
         return samples
 
     patch.setattr(cli, 'load_config', load_config)
+    patch.setattr(cli, 'draw_loaded', lambda runner, split: None)  # It takes half a second.
     patch.setattr(MMLogger, '__init__', log_too)
     patch.setattr(Config, 'pretty_text', 'left out: it takes a second')
     patch.setattr(BaseModel, 'parse_losses', parse_losses)
