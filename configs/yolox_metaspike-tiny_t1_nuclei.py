@@ -1,8 +1,7 @@
 r"""A small spiking YOLOX on the nuclei of the 2018 Data Science Bowl, from scratch on the CPU.
 
-The pictures, sizes and epochs are those of mask_rcnn_metaspike-tiny_t1_nuclei.py, whose boxes stand
-beside it. Paper: none. Ours: see docs/results.md. The spiking model, and its ANN twin in a folder of
-its own:
+Pictures, sizes and epochs are those of mask_rcnn_metaspike-tiny_t1_nuclei.py. Paper: none. Ours:
+see docs/results.md. The spiking model, and its ANN twin in a folder of its own:
 
     python tools/train.py configs/yolox_metaspike-tiny_t1_nuclei.py \
         --cfg-options data_root=FOLDER
@@ -20,10 +19,10 @@ _base_ = [
 data_root = 'data/nuclei/'
 metainfo = dict(classes=('nucleus',), palette=[(220, 20, 60)])
 
-strides = (4, 8, 16)  # Many nuclei are smaller than eight pixels.
+strides = (4, 8, 16, 32)  # Many nuclei are a few pixels wide.
 model = dict(
-    backbone=dict(out_indices=(1, 2, 3), out_strides=strides),
-    neck=dict(in_channels=[32, 64, 128]),
+    backbone=dict(out_indices=(1, 2, 3, 4), out_strides=strides),
+    neck=dict(in_channels=[32, 64, 128, 160]),
     bbox_head=dict(num_classes=1, strides=strides),
 )
 
