@@ -92,7 +92,9 @@ def batch(name):
     inputs = [torch.randint(0, 256, (3, *SIZE), dtype=torch.uint8) for _ in range(B)]
     return dict(
         inputs=inputs,
-        data_samples=[segmented(i) if name in SEGMENTATION else detected(i, name) for i in range(B)],
+        data_samples=[
+            segmented(i) if name in SEGMENTATION else detected(i, name) for i in range(B)
+        ],
     )
 
 
