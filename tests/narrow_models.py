@@ -28,6 +28,8 @@ def narrow(config: Config) -> ConfigDict:
         if model.get('neck') and isinstance(given, (list, tuple)):
             model[part]['in_channels'] = [MOST] * len(given)
     model['backbone'].update(arch=ARCH, pretrained=None)
+    if backbone.get('out_channels'):
+        model['backbone']['out_channels'] = [widths[channels] for channels in own.out_channels]
     test_cfg = model.get('test_cfg') or {}
     for part in (test_cfg, test_cfg.get('rcnn') or {}):
         if 'score_thr' in part:

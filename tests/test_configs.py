@@ -11,6 +11,8 @@ from torch import nn
 
 CONFIGS = Path(__file__).parents[1] / 'configs'
 SHIPPED = sorted(path.name for path in CONFIGS.glob('*.py'))
+# The paper trains them from scratch.
+FROM_SCRATCH = ('yolox_metaspike_t1_coco.py', 'yolox_metaspike_t4_coco.py')
 # The last alternative is a baseline without spikes.
 NAME = re.compile(r'([a-z0-9_]+_)?(metaspike(-[a-z0-9]+)*(_t\d+)?|resnet18)_[a-z0-9_]+\.py')
 STEPS_4 = [name for name in SHIPPED if '_t4_' in name]
@@ -63,6 +65,8 @@ def test_bases_are_our_own():
 
 def datasets(config, split):
     dataset = config[f'{split}_dataloader'].dataset
+    if dataset.type == 'MultiImageMixDataset':
+        dataset = dataset.dataset
     return dataset.get('datasets', [dataset])
 
 
@@ -128,19 +132,20 @@ def test_t4_starts_from_the_result_of_the_same_model_at_t1(config, name):
     assert start == Path('work_dirs', start.parent.name, f'{unit}_{last}.pth')
     own, expected = config.model.to_dict(), parent.model.to_dict()
     # What load_from holds needs no file.
-    assert (own['backbone'].pop('pretrained', None) is None) == bool(config.get('load_from'))
+    pretrained = own['backbone'].pop('pretrained', None)
+    assert name in FROM_SCRATCH or (pretrained is None) == bool(config.get('load_from'))
     expected['backbone'].pop('pretrained', None)
     assert (own['backbone'].pop('time_steps'), expected['backbone'].pop('time_steps')) == (4, 1)
     assert own == expected
 
 
 def test_what_the_backbone_starts_from(config, name):
-    """The published sizes of detection and segmentation finetune, small ones do not."""
+    """The published sizes of detection and segmentation finetune, small ones and YOLO do not."""
     if config.default_scope == 'mmpretrain':
         assert 'pretrained' not in config.model.backbone
         return
     assert config.model.backbone.get('pretrained') == config.pretrained
-    if 'tiny' in name or 'resnet' in name or config.load_from:
+    if 'tiny' in name or 'resnet' in name or config.load_from or name in FROM_SCRATCH:
         assert config.pretrained is None
         return
     start = Path(config.pretrained)
@@ -154,8 +159,8 @@ def test_pipelines_build(config):
     from mmcv.transforms import Compose
 
     for split in SPLITS:
-        for dataset in datasets(config, split):
-            Compose(dataset.pipeline)
+        for dataset in (config[f'{split}_dataloader'].dataset, *datasets(config, split)):
+            Compose(dataset.get('pipeline', []))
 
 
 def test_data_root_is_the_only_place_of_the_data(config):

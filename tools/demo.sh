@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Set up mmspike, then run its demo, or the one named: tools/demo.sh segmentation.
+# Set up mmspike, then run its demo, or the one named: tools/demo.sh boxes or segmentation.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

@@ -53,7 +53,7 @@ def demo(argv: Sequence[str] | None = None) -> None:
         'sees'
     )
     parser.add_argument(
-        'name', nargs='?', default='instances', help=f'{" or ".join(DEMOS)}; instances by default'
+        'name', nargs='?', default='instances', help=f'{", ".join(DEMOS)}; instances by default'
     )
     parser.add_argument('--data-root', default='data/shapes', help='folder of the shapes')
     parser.add_argument('--work-dir', help='folder of logs, checkpoints and pictures')
@@ -83,12 +83,13 @@ def demo(argv: Sequence[str] | None = None) -> None:
     print(demo.next_steps)
 
 
-def _test_instances(runner: Runner) -> list[str]:
+def _test_detection(runner: Runner) -> list[str]:
     metrics = runner.test()
     return [
         f'{kind}  mAP {metrics[f"coco/{kind}_mAP"]:.3f}   '
         f'mAP@50 {metrics[f"coco/{kind}_mAP_50"]:.3f}'
         for kind in ('bbox', 'segm')
+        if f'coco/{kind}_mAP' in metrics
     ]
 
 
@@ -120,14 +121,28 @@ DEMOS = dict(
         config='mask_rcnn_metaspike-tiny_t1_shapes.py',
         model='spiking Mask R-CNN',
         work_dir='demo',
-        test=_test_instances,
+        test=_test_detection,
         draw=draw_detections,
         picture='truth on the left, predictions on the right',
         next_steps="""\
+  boxes alone:     bash tools/demo.sh boxes
   label maps too:  bash tools/demo.sh segmentation
   your own data:   docs/first_hour.md has a config to copy
   COCO:            python tools/train.py configs/mask_rcnn_metaspike_coco.py --auto-scale-lr
   a bigger model:  the same with configs/mask_rcnn_metaspike-55m_t1_coco.py, on GPUs""",
+    ),
+    boxes=Demo(
+        config='yolox_metaspike-tiny_t1_shapes.py',
+        model='spiking YOLOX',
+        work_dir='demo_boxes',
+        test=_test_detection,
+        draw=draw_detections,
+        picture='truth on the left, predictions on the right',
+        next_steps="""\
+  masks too:       bash tools/demo.sh
+  your own data:   docs/first_hour.md has a config to copy
+  COCO:            python tools/train.py configs/yolox_metaspike_t1_coco.py --auto-scale-lr
+  four steps:      the same with configs/yolox_metaspike_t4_coco.py, from the result of T = 1""",
     ),
     segmentation=Demo(
         config='semantic_fpn_metaspike-tiny_t1_shapes.py',

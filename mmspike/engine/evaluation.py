@@ -140,10 +140,11 @@ def _flip_pipeline(pipeline: list, scope: str) -> list:
             'flip_direction',
         )
     flips = [dict(type='RandomFlip', prob=0.0), dict(type='RandomFlip', prob=1.0)]
-    before, behind = list(pipeline[:-1]), []
-    if scope == 'mmseg':  # Predictions are flipped back; the truth must not be flipped at all.
-        behind = [[step] for step in before if 'Annotation' in str(step['type'])]
-        before = [step for step in before if 'Annotation' not in str(step['type'])]
+    # Label maps are flipped back themselves, so the truth must not be flipped at all; boxes are
+    # flipped back inside the original picture, which padding before would have shifted.
+    late = {'mmseg': 'Annotation', 'mmdet': 'Pad'}.get(scope)
+    behind = [[step] for step in pipeline[:-1] if late and late in str(step['type'])]
+    before = [step for step in pipeline[:-1] if [step] not in behind]
     return [*before, dict(type='TestTimeAug', transforms=[flips, *behind, [pack]])]
 
 

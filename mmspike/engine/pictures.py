@@ -130,8 +130,8 @@ def _draw(
 def _draw_panel(
     visualizer: Visualizer, image: np.ndarray, instances: InstanceData, file: Path
 ) -> np.ndarray:
-    """Draw instances, the masks in the colours of their classes: mmdet gives each its own."""
-    masks, palette = instances.pop('masks'), visualizer.dataset_meta['palette']
+    """Draw instances, masks in the colours of their classes: mmdet gives each its own."""
+    masks, palette = instances.pop('masks', ()), visualizer.dataset_meta['palette']
     colours = [tuple(palette[label]) for label in instances.labels]
     visualizer.set_image(image)
     if len(masks):
@@ -144,15 +144,16 @@ def _draw_panel(
 
 
 def _enlarge(instances: InstanceData, factor: int) -> InstanceData:
-    """Enlarge boxes ``[N, 4]`` and masks ``[N, H, W]``."""
+    """Enlarge boxes ``[N, 4]``, and masks ``[N, H, W]`` if there are any."""
     enlarged = InstanceData(labels=instances.labels)
     if 'scores' in instances:
         enlarged.scores = instances.scores
     boxes = instances.bboxes
     enlarged.bboxes = getattr(boxes, 'tensor', boxes) * factor
-    masks = instances.masks
-    masks = masks.to_ndarray() if hasattr(masks, 'to_ndarray') else masks.numpy()
-    enlarged.masks = masks.astype(bool).repeat(factor, 1).repeat(factor, 2)
+    if 'masks' in instances:
+        masks = instances.masks
+        masks = masks.to_ndarray() if hasattr(masks, 'to_ndarray') else masks.numpy()
+        enlarged.masks = masks.astype(bool).repeat(factor, 1).repeat(factor, 2)
     return enlarged
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from typing import Any
 
-from mmcv.cnn import ConvModule, bricks, is_norm
+from mmcv.cnn import ConvModule, bricks, build_norm_layer, is_norm
 from mmcv.cnn.bricks import wrappers
 from torch import nn
 
@@ -38,7 +38,12 @@ ACTIVATIONS = (
 MIN_WEIGHT_DIMS = 2  # Norms and scales have one.
 
 
-def make_spiking(module: nn.Module, readouts: Collection[str] = ()) -> nn.Module:
+def make_spiking(
+    module: nn.Module,
+    readouts: Collection[str] = (),
+    norm_cfg: dict | None = None,
+    without_norm: Collection[str] = (),
+) -> nn.Module:
     """Put a neuron before every weight layer inside a module and take its activations away.
 
     The layers keep their names, weights and initialization, so `init_cfg` and checkpoints find
@@ -47,34 +52,97 @@ def make_spiking(module: nn.Module, readouts: Collection[str] = ()) -> nn.Module
 
     Args:
         module: A stock head or neck, changed in place.
-        readouts: Names of the layers that predict, as in ``named_modules``: those average their
-            output over time.
+        readouts: Names of the layers that predict, as in ``named_modules``, or of parts that hold
+            nothing else, such as a list with one for each level: they average their output over
+            time.
+        norm_cfg: Config of a norm behind every spiking layer that has none and does not predict:
+            it keeps the potentials near the threshold of the next neurons, which else start
+            silent. A convolution becomes an `mmcv.cnn.ConvModule`, without a bias.
+        without_norm: Names of layers, or of parts that hold them, that get none.
 
     Raises:
-        UserError: If a name in `readouts` is no weight layer of the module, or the module has a
-            weight layer of a kind that mmspike has no spiking form of.
+        UserError: If a name in `readouts` is no part of the module or holds something other than
+            layers that can predict, or the module has a weight layer of a kind that mmspike has no
+            spiking form of.
     """
-    absent = set(readouts) - {name for name, m in module.named_modules() if type(m) in READOUTS}
-    if absent:
-        raise UserError(
-            f'{type(module).__name__} has no convolution or linear layer named '
-            f'{sorted(absent)[0]!r} that could predict; name layers that it has in readouts.'
-        )
+    predictors = {name for readout in readouts for name in _find_predictors(module, readout)}
     forms: dict[nn.Module, nn.Module] = {}  # A layer that two parents share stays one.
     declared = _declared_bare(module)
     for name, child in list(module.named_modules(remove_duplicate=False)):
         if _inside(name, declared):
             continue
         if child not in forms:
-            forms[child] = _spiking_form(child, name in readouts)
+            forms[child] = _spiking_form(child, name in predictors)
         new = forms[child]
         if new is not child:
-            parent, _, own_name = name.rpartition('.')
-            setattr(module.get_submodule(parent), own_name, new)
+            _replace(module, name, new)
         elif isinstance(child, ConvModule):
             child.with_activation = False
     _demand_spiking(module)
+    if norm_cfg:
+        _add_norms(module, norm_cfg, without_norm)
     return module
+
+
+def _replace(module: nn.Module, name: str, new: nn.Module) -> None:
+    parent, _, own_name = name.rpartition('.')
+    setattr(module.get_submodule(parent), own_name, new)
+
+
+def _find_predictors(module: nn.Module, readout: str) -> list[str]:
+    """Name the layers that a readout stands for: itself, or all that it holds."""
+    parts = dict(module.named_modules(remove_duplicate=False))
+    layers = [name for name, part in parts.items() if type(part) in READOUTS]
+    found = [name for name in layers if _inside(name, [readout])]
+    head = type(module).__name__
+    if not found:
+        raise UserError(
+            f'{head} has no convolution or linear layer named {readout!r}, nor a part of that name '
+            'that holds some, that could predict; name layers that it has in readouts.'
+        )
+    for name in found:
+        parent = parts[name.rpartition('.')[0]]
+        if isinstance(parent, ConvModule) and (parent.with_norm or parent.with_activation):
+            behind = 'norm' if parent.with_norm else 'activation'
+            raise UserError(
+                f'{readout!r} in readouts of {head} matches {name}, which does not predict: it has '
+                f'a {behind} behind it; name the layers that put out the predictions.'
+            )
+    for name, part in parts.items():
+        leaf = not any(part.children())
+        if _inside(name, [readout]) and leaf and not _inside(name, found):
+            raise UserError(
+                f'{readout!r} in readouts of {head} matches {name}, a {type(part).__name__}, but '
+                'only convolutions and linear layers predict; name those alone.'
+            )
+    return found
+
+
+def _add_norms(module: nn.Module, norm_cfg: dict, without_norm: Collection[str]) -> None:
+    parts = dict(module.named_modules())
+    for name, layer in parts.items():
+        parent_name, _, own_name = name.rpartition('.')
+        parent = parts.get(parent_name)
+        if type(layer) not in SPIKING.values() or _inside(name, without_norm):
+            continue
+        if isinstance(layer, SpikeLinear):
+            layer.norm = layer.norm or build_norm_layer(norm_cfg, layer.out_features)[1]
+        elif not isinstance(parent, ConvModule):
+            _replace(module, name, _with_norm(layer, norm_cfg))
+        elif not parent.with_norm:
+            _replace(module, parent_name, _with_norm(layer, norm_cfg))
+
+
+def _with_norm(conv: nn.Conv2d, norm_cfg: dict) -> ConvModule:
+    new = ConvModule(
+        *(conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding),
+        *(conv.dilation, conv.groups),
+        norm_cfg=norm_cfg,
+        act_cfg=None,
+    )
+    conv.bias = None  # The norm has one.
+    new.conv = conv
+    return new
 
 
 def _spiking_form(layer: Any, readout: bool) -> nn.Module:
@@ -140,8 +208,8 @@ def _demand_spiking(module: nn.Module) -> None:
 class SpikingHead(ModuleMixin):
     """Mixin before a stock head: a neuron before every layer, the predictors averaged over time.
 
-    A subclass names its predictors in `readouts`; losses, target assignment and decoding stay
-    those of the stock head.
+    A subclass names its predictors, or the lists that hold them, in `readouts`; losses, target
+    assignment and decoding stay those of the stock head.
     """
 
     readouts: tuple[str, ...] = ()

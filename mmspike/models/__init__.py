@@ -33,9 +33,15 @@ __all__ = ['MetaSpikeFormer', 'SpikingModel', 'backbones', 'layers']
 # The classes that need a library, by the subpackage that holds them.
 PARTS: dict[str, dict[str, tuple[str, ...]]] = {
     'mmdet': {
-        'dense_heads': ('SpikeFCOSHead', 'SpikeRPNHead', 'SpikeRetinaHead'),
-        'detectors': ('SpikeCascadeRCNN', 'SpikeFCOS', 'SpikeMaskRCNN', 'SpikeRetinaNet'),
-        'necks': ('SpikeFPN',),
+        'dense_heads': (
+            *('SpikeFCOSHead', 'SpikeRPNHead', 'SpikeRTMDetHead', 'SpikeRetinaHead'),
+            'SpikeYOLOXHead',
+        ),
+        'detectors': (
+            *('SpikeCascadeRCNN', 'SpikeFCOS', 'SpikeMaskRCNN', 'SpikeRTMDet', 'SpikeRetinaNet'),
+            'SpikeYOLOX',
+        ),
+        'necks': ('SpikeCSPNeXtPAFPN', 'SpikeFPN'),
         'roi_heads': ('SpikeFCNMaskHead', 'SpikeRoIExtractor', 'SpikeShared2FCBBoxHead'),
     },
     'mmseg': {

@@ -1,5 +1,7 @@
 """Images that no network can answer, refused before one norm or neuron has seen them."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -66,4 +68,24 @@ def explain_norm(error: ValueError) -> None:
         raise UserError(
             f'a norm has one value only to learn its statistics from ({error}); train with a '
             'larger batch or larger images, or with norm_eval=True.'
+        ) from error
+
+
+def explain_sizes(error: RuntimeError, image: Sequence[int], strides: Sequence[int]) -> None:
+    """Say in one sentence why a neck could not join levels of different sizes.
+
+    Args:
+        error: What was raised; of anything else nothing is said.
+        image: Height and width of the images.
+        strides: Those of the backbone's outputs.
+
+    Raises:
+        UserError: If the images are no multiples of the largest stride and it was that.
+    """
+    most = max(strides)
+    if 'Sizes of tensors must match' in str(error) and any(length % most for length in image):
+        raise UserError(
+            f'the images are {image[0]}x{image[1]} pixels, but this neck doubles each level to the '
+            f'size of the next and needs a multiple of {most}; set '
+            f'model.data_preprocessor.pad_size_divisor={most}.'
         ) from error

@@ -14,7 +14,7 @@ from mmspike.models.consistency import (
     check_weight_layers,
     told_strides,
 )
-from mmspike.models.inputs import check_channels, explain_norm
+from mmspike.models.inputs import check_channels, explain_norm, explain_sizes
 from mmspike.neurons import build_neuron, default_neuron, is_spiking, set_time_steps
 
 
@@ -88,9 +88,14 @@ class SpikingModel(ModuleMixin):
             kwargs: As of the stock model.
 
         Raises:
-            UserError: If a head is told other strides than the features have.
+            UserError: If a head is told other strides than the features have, or the neck needs
+                images of another size.
         """
-        feats = super().extract_feat(inputs, *args, **kwargs)  # type: ignore[misc]  # The stock one.
+        try:
+            feats = super().extract_feat(inputs, *args, **kwargs)  # type: ignore[misc]  # Stock.
+        except RuntimeError as error:
+            explain_sizes(error, inputs.shape[-2:], getattr(self.backbone, 'out_strides', (1,)))
+            raise
         looks = self._told_strides and isinstance(feats, (list, tuple))
         if looks and not (torch.compiler.is_compiling() or torch.jit.is_tracing()):
             sizes = [feat.shape[-2:] for feat in feats]

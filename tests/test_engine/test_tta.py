@@ -3,9 +3,11 @@
 import cv2
 import numpy as np
 import pytest
+import torch
 from mmcv.transforms import Compose
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
+from mmengine.structures import InstanceData
 
 from mmspike.engine.evaluation import use_tta
 
@@ -39,3 +41,49 @@ def test_the_truth_of_a_segmentation_is_not_flipped(tmp_path):
     assert np.array_equal(flipped, image[:, ::-1])
     for sample in result['data_samples']:
         assert np.array_equal(sample.gt_sem_seg.data[0].numpy(), truth)
+
+
+def test_boxes_are_flipped_back_inside_the_picture_and_not_inside_its_padding(tmp_path):
+    """A wide picture made square, in a model that finds the one white pixel block."""
+    pytest.importorskip('mmdet', reason='boxes are of mmdet')
+    image = np.zeros((32, 64, 3), np.uint8)
+    image[8:16, 40:60] = 255
+    cv2.imwrite(str(tmp_path / 'image.png'), image)
+    steps = [
+        dict(type='mmspike.LoadImageFromFile'),
+        dict(type='Resize', scale=(32, 32), keep_ratio=True),
+        dict(type='Pad', size=(48, 48)),
+        dict(type='PackDetInputs'),
+    ]
+    config = Config(
+        dict(
+            default_scope='mmdet',
+            model=dict(type='FindsWhite'),
+            test_dataloader=dict(dataset=dict(pipeline=steps)),
+        )
+    )
+    use_tta(config)
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        result = Compose(config.test_dataloader.dataset.pipeline)(
+            dict(img_path=str(tmp_path / 'image.png'), img_id=0)
+        )
+        for view, sample in zip(result['inputs'], result['data_samples'], strict=True):
+            assert view.shape[-2:] == (48, 48)
+            rows, columns = (view[0] > 127).nonzero().T
+            found = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+            sample.pred_instances = InstanceData(
+                bboxes=torch.tensor([found]) / sample.scale_factor[0],
+                scores=torch.ones(1),
+                labels=torch.zeros(1).long(),
+            )
+        from mmdet.models.test_time_augs import DetTTAModel
+
+        merged, _ = DetTTAModel.merge_aug_bboxes(
+            None,
+            [sample.pred_instances.bboxes for sample in result['data_samples']],
+            [sample.pred_instances.scores for sample in result['data_samples']],
+            [sample.metainfo for sample in result['data_samples']],
+        )
+    expected = torch.tensor([40.0, 8, 60, 16])
+    for box in merged:
+        torch.testing.assert_close(box, expected, atol=2, rtol=0)

@@ -16,7 +16,7 @@ def test_unknown_name(tmp_path, monkeypatch):
     with pytest.raises(SystemExit) as stopped:
         runpy.run_path(str(ROOT / 'tools' / 'demo.py'), run_name='__main__')
     assert stopped.value.code == (
-        "Error: There is no demo 'nothing'; name one of instances, segmentation."
+        "Error: There is no demo 'nothing'; name one of instances, boxes, segmentation."
     )
     assert not list(tmp_path.iterdir())
 
@@ -51,6 +51,7 @@ def test_what_it_names_exists(name):
     'name, host, config, lines',
     [
         ('instances', 'mmdet', 'tiny_mask_rcnn.py', [r'bbox  mAP 0\.\d{3}', r'segm  mAP']),
+        ('boxes', 'mmdet', 'tiny_yolox.py', [r'bbox  mAP 0\.\d{3}   mAP@50 0\.\d{3}\n  pictures']),
         ('segmentation', 'mmseg', 'tiny_fcn.py', [r'mIoU \d+\.\d   aAcc', r'circle +\d+\.\d\n']),
     ],
 )

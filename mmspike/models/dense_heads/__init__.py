@@ -1,6 +1,6 @@
 """Spiking detection heads on whole maps, of mmdet."""
 
-from .spike_dense_heads import SpikeFCOSHead, SpikeRetinaHead
+from .spike_dense_heads import SpikeFCOSHead, SpikeRetinaHead, SpikeRTMDetHead, SpikeYOLOXHead
 from .spike_rpn_head import SpikeRPNHead
 
-__all__ = ['SpikeFCOSHead', 'SpikeRPNHead', 'SpikeRetinaHead']
+__all__ = ['SpikeFCOSHead', 'SpikeRPNHead', 'SpikeRTMDetHead', 'SpikeRetinaHead', 'SpikeYOLOXHead']

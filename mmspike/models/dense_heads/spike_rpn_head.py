@@ -2,11 +2,10 @@
 
 from typing import Any
 
-from mmcv.cnn import ConvModule
 from mmdet.models.dense_heads import RPNHead
-from torch import Tensor, nn
+from torch import Tensor
 
-from mmspike.layers import SpikeReadoutConv2d
+from mmspike.layers import make_spiking
 from mmspike.registry import MODELS
 
 
@@ -28,26 +27,8 @@ class SpikeRPNHead(RPNHead):
     """
 
     def __init__(self, *args: Any, norm_cfg: dict | None = None, **kwargs: Any) -> None:
-        self.norm_cfg = norm_cfg
         super().__init__(*args, **kwargs)
-
-    def _init_layers(self) -> None:
-        anchors, box_dim = self.num_base_priors, self.bbox_coder.encode_size
-        convs = [
-            ConvModule(
-                self.feat_channels if i else self.in_channels,
-                self.feat_channels,
-                3,
-                padding=1,
-                conv_cfg={'type': 'mmspike.SpikeConv2d'},
-                norm_cfg=self.norm_cfg,
-                act_cfg=None,
-            )
-            for i in range(self.num_convs)
-        ]
-        self.rpn_conv = nn.Sequential(*convs) if len(convs) > 1 else convs[0]
-        self.rpn_cls = SpikeReadoutConv2d(self.feat_channels, anchors * self.cls_out_channels, 1)
-        self.rpn_reg = SpikeReadoutConv2d(self.feat_channels, anchors * box_dim, 1)
+        make_spiking(self, ('rpn_cls', 'rpn_reg'), norm_cfg)
 
     def forward_single(self, x: Tensor) -> tuple[Tensor, Tensor]:
         x = self.rpn_conv(x)  # The stock head has a ReLU here.

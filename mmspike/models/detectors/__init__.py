@@ -1,5 +1,19 @@
 """Spiking detectors, of mmdet."""
 
-from .spike_detectors import SpikeCascadeRCNN, SpikeFCOS, SpikeMaskRCNN, SpikeRetinaNet
+from .spike_detectors import (
+    SpikeCascadeRCNN,
+    SpikeFCOS,
+    SpikeMaskRCNN,
+    SpikeRetinaNet,
+    SpikeRTMDet,
+    SpikeYOLOX,
+)
 
-__all__ = ['SpikeCascadeRCNN', 'SpikeFCOS', 'SpikeMaskRCNN', 'SpikeRetinaNet']
+__all__ = [
+    'SpikeCascadeRCNN',
+    'SpikeFCOS',
+    'SpikeMaskRCNN',
+    'SpikeRTMDet',
+    'SpikeRetinaNet',
+    'SpikeYOLOX',
+]

@@ -1,6 +1,6 @@
 """Spiking detectors: mmdet's, with one time axis through all their parts."""
 
-from mmdet.models.detectors import FCOS, CascadeRCNN, MaskRCNN, RetinaNet
+from mmdet.models.detectors import FCOS, YOLOX, CascadeRCNN, MaskRCNN, RetinaNet, RTMDet
 
 from mmspike.models.spiking_model import SpikingModel
 from mmspike.registry import MODELS
@@ -24,3 +24,13 @@ class SpikeRetinaNet(SpikingModel, RetinaNet):
 @MODELS.register_module()
 class SpikeFCOS(SpikingModel, FCOS):
     """FCOS that spikes from the backbone to the predictors."""
+
+
+@MODELS.register_module()
+class SpikeYOLOX(SpikingModel, YOLOX):
+    """YOLOX that spikes from the backbone to the predictors."""
+
+
+@MODELS.register_module()
+class SpikeRTMDet(SpikingModel, RTMDet):
+    """RTMDet that spikes from the backbone to the predictors."""

@@ -3,12 +3,9 @@
 from typing import Any
 
 from mmdet.models.roi_heads.bbox_heads import Shared2FCBBoxHead
-from torch import nn
 
-from mmspike.layers import SpikeLinear
+from mmspike.layers import make_spiking
 from mmspike.registry import MODELS
-
-PREDICTOR = {'type': 'mmspike.SpikeReadoutLinear'}
 
 
 @MODELS.register_module()
@@ -26,16 +23,11 @@ class SpikeShared2FCBBoxHead(Shared2FCBBoxHead):
         - output: class scores ``[N, num_classes + 1]`` and box deltas ``[N, 4*num_classes]``
     """
 
-    shared_fcs: nn.ModuleList
     init_cfg: list[dict]
 
     def __init__(self, *args: Any, norm_cfg: dict | None = None, **kwargs: Any) -> None:
-        super().__init__(*args, cls_predictor_cfg=PREDICTOR, reg_predictor_cfg=PREDICTOR, **kwargs)
-        self.shared_fcs = nn.ModuleList(
-            SpikeLinear(fc.in_features, fc.out_features, norm_cfg=norm_cfg)
-            for fc in self.shared_fcs
-        )
-        self.relu = nn.Identity()  # The next layer's neuron is the non-linearity.
+        super().__init__(*args, **kwargs)
+        make_spiking(self, ('fc_cls', 'fc_reg'), norm_cfg)
         if kwargs.get('init_cfg') is None:
             # The stock list ends with a Xavier that takes all inside shared_fcs for linear layers,
             # norms too; here it goes by type, before what is set for the predictors.
