@@ -47,6 +47,7 @@ from .evaluation import (
 from .evaluators import check_evaluators
 from .loaded_pictures import draw_loaded
 from .options import check_runner_options
+from .pictures import draw_as_loaded
 from .run_report import RunReport
 from .values import check_values
 from .weights import (
@@ -168,6 +169,8 @@ def _test(args: Namespace) -> dict[str, float]:
     if args.out:
         name_output(config, args.out)
     runner = build_runner(config, args.verbose)
+    if args.show or args.show_dir:
+        draw_as_loaded(runner.visualizer)
     places = dict(weights=args.checkpoint, predictions=args.out, pictures=args.show_dir)
     report = RunReport(runner, 'Testing', **places)
     if checkpoint:

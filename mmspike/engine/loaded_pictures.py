@@ -12,6 +12,7 @@ import torch
 from mmengine.dist import is_main_process
 from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement
+from mmengine.visualization import Visualizer
 
 from .pictures import _arrange, _enlarge, _enlarge_image, _write
 
@@ -28,11 +29,12 @@ def draw_loaded(runner: Runner, split: str) -> Path | None:
 
     Returns:
         The path of the sheet in the folder of the log, or None: for a dataset of neither objects
-        nor label maps, of other than images of three channels in whole numbers, or on another
-        process than the first.
+        nor label maps, of other than images of three channels in whole numbers, with a visualizer
+        that draws none, or on another process than the first.
     """
     dataset = getattr(runner, f'{split}_dataloader').dataset
-    if not is_main_process() or not hasattr(dataset, '__len__'):
+    draws = type(runner.visualizer).add_datasample is not Visualizer.add_datasample
+    if not draws or not is_main_process() or not hasattr(dataset, '__len__'):
         return None
     runner.visualizer.dataset_meta = getattr(dataset, 'metainfo', {})
     with _own_random_numbers():
@@ -55,8 +57,9 @@ def _own_random_numbers() -> Iterator[None]:
 
 
 def _draw(runner: Runner, sample: Any, path: Path) -> np.ndarray | None:
-    image = sample.get('inputs') if isinstance(sample, dict) else None
-    truth = sample.get('data_samples') if isinstance(sample, dict) else None
+    if not isinstance(sample, dict) or not isinstance(sample.get('data_samples'), BaseDataElement):
+        return None
+    image, truth = sample['inputs'], sample['data_samples']
     if not isinstance(image, torch.Tensor) or image.dtype != torch.uint8 or len(image) != 3:
         return None
     factor = max(1, -(-WIDTH // image.shape[-1]))
@@ -72,4 +75,4 @@ def _draw(runner: Runner, sample: Any, path: Path) -> np.ndarray | None:
     else:
         return None
     runner.visualizer.add_datasample('', rgb, shown, draw_pred=False, out_file=str(path))
-    return mmcv.imread(str(path)) if path.is_file() else None  # A plain visualizer draws nothing.
+    return mmcv.imread(str(path))

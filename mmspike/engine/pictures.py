@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import cv2
 import mmcv
@@ -84,7 +85,8 @@ def draw_label_maps(
     tiles, shown = [], set()
     for sample in islice(_predictions(runner), count):
         maps = [element.data[0].numpy() for element in (sample.gt_sem_seg, sample.pred_sem_seg)]
-        panels = [mmcv.imread(sample.img_path), *(colours[ids] for ids in maps)]
+        image = read_as_loaded(sample.img_path, sample.ori_shape)[..., ::-1]
+        panels = [image, *(colours[ids] for ids in maps)]
         tile = _beside([_enlarge_image(panel, enlarge) for panel in panels])
         own = set(np.unique(maps).tolist())
         _write(_explain([tile], 1, own, meta, colours), folder / _file_name(sample))
@@ -105,6 +107,36 @@ def _predictions(runner: Runner) -> Iterator[BaseDataElement]:
         raise UserError('the test dataset holds no image, so there is nothing to draw.')
 
 
+def read_as_loaded(path: str, shape: Sequence[int]) -> np.ndarray:
+    """Read an image in RGB as `mmspike.LoadImageFromFile` has: turned as its EXIF says, or stored.
+
+    Args:
+        path: The file.
+        shape: The height and width that it was loaded with.
+    """
+    image = mmcv.imread(path, channel_order='rgb')
+    if image.shape[:2] != tuple(shape):
+        image = mmcv.imread(path, 'color_ignore_orientation', channel_order='rgb')
+    return image
+
+
+def draw_as_loaded(visualizer: Visualizer) -> None:
+    """Let a visualizer draw on images as they were loaded: hosts' hooks read them once more.
+
+    Args:
+        visualizer: A visualizer of mmdet, mmseg or mmpretrain, changed in place.
+    """
+    draw = visualizer.add_datasample
+
+    def add_datasample(name: str, image: np.ndarray, data_sample: Any, **kwargs: Any) -> None:
+        shape = data_sample.get('ori_shape', image.shape[:2])
+        if image.shape[:2] != tuple(shape):
+            image = read_as_loaded(data_sample.img_path, shape)
+        draw(name, image, data_sample=data_sample, **kwargs)
+
+    visualizer.add_datasample = add_datasample
+
+
 def _file_name(sample: BaseDataElement) -> str:
     return Path(sample.img_path).with_suffix('.png').name
 
@@ -116,7 +148,7 @@ def _enlarge_image(image: np.ndarray, factor: int) -> np.ndarray:
 def _draw(
     runner: Runner, sample: BaseDataElement, folder: Path, enlarge: int, threshold: float
 ) -> np.ndarray:
-    image = _enlarge_image(mmcv.imread(sample.img_path, channel_order='rgb'), enlarge)
+    image = _enlarge_image(read_as_loaded(sample.img_path, sample.ori_shape), enlarge)
     found = sample.pred_instances
     file = folder / _file_name(sample)
     panels = [

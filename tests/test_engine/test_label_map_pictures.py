@@ -37,7 +37,7 @@ class Runner:
         truth[:, :8] = 255 if ignored else truth[:, :8]
         prediction[:, SIZE // 2 :] = 1  # The lower half.
         return BaseDataElement(
-            metainfo=dict(img_path=str(path)),
+            metainfo=dict(img_path=str(path), ori_shape=(SIZE, SIZE)),
             gt_sem_seg=PixelData(data=truth),
             pred_sem_seg=PixelData(data=prediction),
         )

@@ -86,7 +86,7 @@ def test_label_maps(draw):
     ids[:, 10:40, 20:60] = 1
     sample = SegDataSample(gt_sem_seg=PixelData(data=ids))
     sheet = mmcv.imread(str(draw(Data(sample), SegLocalVisualizer())))
-    blue, other = sheet[60, 300].astype(int), sheet[20, 100].astype(int)
+    blue, other = sheet[60, 100].astype(int), sheet[20, 100].astype(int)
     assert blue[0] > blue[2] + 150 and np.ptp(other) == 0, 'grey where no class is'
 
 

@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 import torch
 from mmengine.structures import InstanceData
+from PIL import Image
 
 pytest.importorskip('mmdet', reason='the pictures show detections of mmdet')
 import mmcv  # noqa: E402
 from mmdet.structures import DetDataSample  # noqa: E402
 from mmdet.visualization import DetLocalVisualizer  # noqa: E402
 
-from mmspike.engine.pictures import draw_detections  # noqa: E402
+from mmspike.engine.pictures import draw_as_loaded, draw_detections  # noqa: E402
 from mmspike.errors import UserError  # noqa: E402
 
 SIZE = 24
@@ -42,7 +43,9 @@ class Runner:
         instances = InstanceData(
             bboxes=torch.tensor([[8.0, 8, 16, 16]]), labels=torch.zeros(1).long(), masks=masks
         )
-        sample = DetDataSample(metainfo=dict(img_path=str(path)), gt_instances=instances)
+        sample = DetDataSample(
+            metainfo=dict(img_path=str(path), ori_shape=(SIZE, SIZE)), gt_instances=instances
+        )
         found = instances.clone()
         found.scores = torch.tensor([0.1 if index else 0.9])
         sample.pred_instances = found
@@ -65,3 +68,21 @@ def test_truth_stands_on_the_left_and_weak_predictions_are_left_out(tmp_path):
 def test_no_image_is_said_so(tmp_path):
     with pytest.raises(UserError, match='holds no image'):
         draw_detections(Runner(tmp_path, 0), tmp_path / 'out')
+
+
+def test_an_image_that_was_loaded_as_stored_is_drawn_so(tmp_path):
+    """Its EXIF turns it; the boxes that are drawn are for the image as it was loaded."""
+    path = tmp_path / 'turned.png'
+    tag = Image.Exif()
+    tag[0x0112] = 6
+    stored = np.zeros((16, 24, 3), np.uint8)
+    stored[:8] = 200
+    Image.fromarray(stored).save(path, exif=tag)
+    visualizer = DetLocalVisualizer(name='turned')
+    draw_as_loaded(visualizer)
+    turned = mmcv.imread(str(path), channel_order='rgb')
+    assert turned.shape == (24, 16, 3)
+    for shape, expected in (((16, 24), stored), ((24, 16), turned)):
+        sample = DetDataSample(metainfo=dict(img_path=str(path), ori_shape=shape))
+        visualizer.add_datasample('', turned, data_sample=sample, draw_pred=False)
+        assert np.array_equal(visualizer.get_image(), expected)

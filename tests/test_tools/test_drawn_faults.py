@@ -24,7 +24,7 @@ from PIL import Image, ImageDraw
 pytest.importorskip('hypothesis', reason='the faults are drawn by it')
 pytest.importorskip('mmdet', reason='a detector is trained')
 pytest.importorskip('mmseg', reason='a segmentor is trained')
-from hypothesis import HealthCheck, given, settings  # noqa: E402
+from hypothesis import HealthCheck, example, given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 from mmengine.structures import InstanceData, PixelData  # noqa: E402
 
@@ -485,6 +485,7 @@ def settle(count):
 
 @settle(180)
 @given(fault=coco_faults())
+@example(fault=dict(split='val', table='categories', key='id', how='swapped', which='all'))
 def test_annotations(run, clean, tmp_path_factory, fault):
     root = tmp_path_factory.getbasetemp() / 'broken'
     of_table = fault['how'] in ('twice', 'gone', 'reversed', 'object', 'no table')
