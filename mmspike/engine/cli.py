@@ -39,6 +39,7 @@ from .distributed import add_hook, leave_group, use_launcher
 from .evaluation import (
     deploy,
     dump_predictions,
+    leave_mean_out,
     name_output,
     show_predictions,
     use_mixed_precision,
@@ -162,6 +163,7 @@ def _test(args: Namespace) -> dict[str, float]:
     checkpoint = load_checkpoint_file(args.checkpoint) if is_local(args.checkpoint) else None
     if args.show or args.show_dir:
         show_predictions(config, args)
+    leave_mean_out(config)
     if args.tta:
         use_tta(config)
     if args.amp:

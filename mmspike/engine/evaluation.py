@@ -91,6 +91,16 @@ def refuse_half_detector(option: str, scope: str | None, device: str) -> None:
         )
 
 
+def leave_mean_out(config: Config) -> None:
+    """Take mmengine's EMAHook out of a config: what it saves as the weights is the mean already.
+
+    Args:
+        config: The config of a test.
+    """
+    hooks = config.get('custom_hooks') or []
+    config.custom_hooks = [h for h in hooks if str(h.get('type')).split('.')[-1] != 'EMAHook']
+
+
 def use_tta(config: Config) -> None:
     """Exchange model and pipeline for those of test-time augmentation.
 

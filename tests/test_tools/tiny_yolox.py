@@ -17,7 +17,7 @@ model = dict(
         ]
     ),
     backbone=dict(
-        arch=dict(dims=(8,) * 5, depths=(1,) * 5, heads=2),
+        arch=dict(_delete_=True, dims=(8,) * 5, depths=(1,) * 5, heads=2),
         neuron=dict(v_threshold=0.5),
         time_steps=2,
         out_channels=(8, 8, 8),
@@ -73,6 +73,8 @@ val_evaluator = dict(ann_file=data_root + 'annotations/instances_val.json')
 test_evaluator = val_evaluator
 max_epochs = 4
 train_cfg = dict(max_epochs=max_epochs, val_interval=max_epochs)
+# So few channels fall silent, and what SGD makes of a norm of nothing has no bound.
+optim_wrapper = dict(optimizer=dict(_delete_=True, type='AdamW', lr=1e-3, weight_decay=5e-4))
 param_scheduler = [dict(type='ConstantLR', factor=1.0, by_epoch=True, begin=0, end=max_epochs)]
 default_hooks = dict(logger=dict(interval=1), checkpoint=dict(interval=1, max_keep_ckpts=-1))
 custom_hooks = [
