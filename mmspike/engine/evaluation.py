@@ -176,9 +176,9 @@ def deploy(runner: Runner, form: str) -> None:
     norms = [name for name, part in merged.named_modules() if is_norm(part)]
     if norms:
         print_log(
-            f'--deploy {form} leaves {len(norms)} norms as they are, such as {norms[0]}: they share '
-            'a convolution with others, as the levels of RetinaNet and RTMDet do, or depend on the '
-            'input, so no weights can hold them.',
+            f'--deploy {form} leaves {len(norms)} norms as they are, such as {norms[0]}: they '
+            'share a convolution with others, as the levels of RetinaNet and RTMDet do, or depend '
+            'on the input, so no weights can hold them.',
             logger='current',
             level=logging.WARNING,
         )
