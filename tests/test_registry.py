@@ -58,6 +58,27 @@ FCOS = dict(
     loss_centerness=dict(type='mmdet.CrossEntropyLoss', use_sigmoid=True),
     **LOSSES,
 )
+YOLOX = dict(
+    type='mmspike.SpikeYOLOXHead',
+    num_classes=2,
+    in_channels=8,
+    feat_channels=8,
+    strides=(2, 4, 8, 16, 16),
+    loss_obj=dict(type='mmdet.CrossEntropyLoss', use_sigmoid=True),
+    loss_l1=dict(type='mmdet.L1Loss'),
+    loss_cls=dict(type='mmdet.CrossEntropyLoss', use_sigmoid=True),
+    loss_bbox=dict(type='mmdet.IoULoss'),
+)
+RTMDET = dict(
+    type='mmspike.SpikeRTMDetHead',
+    num_classes=2,
+    in_channels=8,
+    feat_channels=8,
+    anchor_generator=dict(type='mmdet.MlvlPointGenerator', strides=[2, 4, 8, 16, 16]),
+    bbox_coder=dict(type='mmdet.DistancePointBBoxCoder'),
+    loss_centerness=dict(type='mmdet.CrossEntropyLoss', use_sigmoid=True),
+    **LOSSES,
+)
 DECODE = dict(
     in_channels=[8, 8],
     in_index=[0, 1],
@@ -106,6 +127,11 @@ MODEL_ARGUMENTS = {
     'SpikeCascadeRCNN': TWO_STAGE,
     'SpikeRetinaNet': dict(ONE_STAGE, bbox_head=RETINA),
     'SpikeFCOS': dict(ONE_STAGE, bbox_head=FCOS),
+    'SpikeYOLOX': dict(ONE_STAGE, bbox_head=YOLOX),
+    'SpikeRTMDet': dict(ONE_STAGE, bbox_head=RTMDET),
+    'SpikeYOLOXHead': YOLOX,
+    'SpikeRTMDetHead': RTMDET,
+    'SpikeCSPNeXtPAFPN': dict(in_channels=[8, 8], out_channels=8, num_csp_blocks=1),
     'SpikeRetinaHead': RETINA,
     'SpikeFCOSHead': FCOS,
     'SpikeFPNHead': dict(DECODE, feature_strides=[4, 8]),

@@ -1,11 +1,14 @@
 """The options of tools/test.py, which mean the same in mmdet, mmseg and mmpretrain."""
 
+import logging
 import os
 from argparse import Namespace
 from copy import deepcopy
 
+from mmcv.cnn import is_norm
 from mmengine.config import Config
 from mmengine.device import get_device
+from mmengine.logging import print_log
 from mmengine.runner import Runner
 
 from mmspike.deploy import reparameterize
@@ -169,7 +172,17 @@ def deploy(runner: Runner, form: str) -> None:
     holder, name, model = runner, 'model', runner.model
     while is_wrapped(model):
         holder, name, model = model, 'module', model.module
-    setattr(holder, name, reparameterize(model.eval(), form))
+    merged = reparameterize(model.eval(), form)
+    norms = [name for name, part in merged.named_modules() if is_norm(part)]
+    if norms:
+        print_log(
+            f'--deploy {form} leaves {len(norms)} norms as they are, such as {norms[0]}: they '
+            'share a convolution with others, as the levels of RetinaNet and RTMDet do, or depend '
+            'on the input, so no weights can hold them.',
+            logger='current',
+            level=logging.WARNING,
+        )
+    setattr(holder, name, merged)
 
 
 def name_output(config: Config, out: str) -> None:

@@ -103,10 +103,10 @@ def _find_predictors(module: nn.Module, readout: str) -> list[str]:
     for name in found:
         parent = parts[name.rpartition('.')[0]]
         if isinstance(parent, ConvModule) and (parent.with_norm or parent.with_activation):
-            behind = 'norm' if parent.with_norm else 'activation'
+            behind = 'a norm' if parent.with_norm else 'an activation'
             raise UserError(
                 f'{readout!r} in readouts of {head} matches {name}, which does not predict: it has '
-                f'a {behind} behind it; name the layers that put out the predictions.'
+                f'{behind} behind it; name the layers that put out the predictions.'
             )
     for name, part in parts.items():
         leaf = not any(part.children())

@@ -8,6 +8,7 @@ import torch
 from mmcv.cnn import ConvModule
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
+from narrow_models import narrow
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -137,6 +138,19 @@ def test_whole_models(library, form, time_steps):
     merged = compare(model, form, run)
     assert not norms(merged)
     assert norms(model)
+
+
+@pytest.mark.parametrize('form', FORMS)
+def test_a_yolox_keeps_no_norm(form):
+    """Each level of its head has convolutions and norms of its own."""
+    pytest.importorskip('mmdet', reason='the library of this model')
+    model = narrow(Config.fromfile(CONFIGS / 'yolox_metaspike_t1_coco.py'))
+    model['backbone']['time_steps'] = 2
+    torch.manual_seed(0)
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        model = enliven(MODELS.build(model)).double().eval()
+    x = torch.randn(B, 3, 64, 96, dtype=torch.float64)
+    assert not norms(compare(model, form, lambda m: [y for level in m(x) for y in level]))
 
 
 def test_norms_that_cannot_be_folded_stay():

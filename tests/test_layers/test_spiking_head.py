@@ -18,6 +18,7 @@ from mmspike.layers import (
     RepConv,
     SepConv,
     SpikeConv2d,
+    SpikeLinear,
     SpikeReadoutConv2d,
     SpikeReadoutLinear,
     SpikeSelfAttention,
@@ -151,11 +152,76 @@ def test_what_is_bare_and_what_is_meant_to_be():
     assert type(part.operators[0].depthwise) is nn.Conv2d
 
 
+class Levels(nn.Module):
+    """A head with a list of towers, of predictors and of branches that end in one."""
+
+    def __init__(self):
+        super().__init__()
+        self.towers = nn.ModuleList(
+            ConvModule(2, 2, 3, padding=1, norm_cfg=dict(type='BN')) for _ in range(2)
+        )
+        self.predictors = nn.ModuleList(nn.Conv2d(2, 3, 1) for _ in range(2))
+        self.branches = nn.ModuleList([nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 3))])
+
+
+def test_a_readout_names_all_that_a_list_holds():
+    head = set_time_steps(make_spiking(Levels(), ['predictors', 'branches.0.2']), T)
+    assert {type(layer) for layer in head.predictors} == {SpikeReadoutConv2d}
+    assert type(head.branches[0][2]) is SpikeReadoutLinear
+    assert type(head.branches[0][0]) is SpikeLinear
+    assert type(head.towers[0].conv) is SpikeConv2d
+    x = torch.randn(T * B, 2, 4, 4)
+    assert [layer(x).shape[0] for layer in head.predictors] == [B, B]
+
+
+class Bare(nn.Module):
+    """Layers without a norm, one with, and a predictor."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(2, 4, 3, stride=2, padding=1)
+        self.module = ConvModule(4, 4, 3, groups=2, padding=1)
+        self.with_norm = ConvModule(4, 4, 1, norm_cfg=dict(type='BN'))
+        self.left = nn.Conv2d(4, 4, 1)
+        self.last = nn.Conv2d(4, 3, 1)
+
+    def forward(self, x):
+        return self.last(self.left(self.with_norm(self.module(self.conv(x)))))
+
+
+def test_norms_stand_behind_all_that_has_none_and_does_not_predict():
+    head = Bare()
+    weights = {name: p for name, p in head.named_parameters() if name.endswith('weight')}
+    names = set(head.state_dict())
+    make_spiking(head, ['last'], dict(type='BN'), without_norm=['left'])
+    after = head.state_dict()
+    own = 'weight', 'bias', 'running_mean', 'running_var', 'num_batches_tracked'
+    norms = {f'{name}.bn.{key}' for name in ('conv', 'module') for key in own}
+    names -= {'conv.weight', 'conv.bias', 'module.conv.bias'}
+    assert set(after) == names | norms | {'conv.conv.weight'}
+    assert head.conv.conv.weight is weights['conv.weight']
+    assert head.module.conv.weight is weights['module.conv.weight']
+    assert (head.conv.conv.stride, head.module.conv.groups) == ((2, 2), 2)
+    assert set_time_steps(head, T)(torch.randn(T * B, 2, 8, 8)).shape == (B, 3, 4, 4)
+
+
+def test_a_norm_behind_linear_layers():
+    head = nn.Sequential(nn.Linear(2, 4), nn.ReLU(), nn.Linear(4, 3))
+    make_spiking(head, ['2'], dict(type='BN1d'))
+    assert isinstance(head[0].norm, nn.BatchNorm1d)
+    assert head[2].norm is None
+    assert set_time_steps(head, T)(torch.randn(T * B, 2)).shape == (B, 3)
+
+
 @pytest.mark.parametrize(
     ('head', 'readouts', 'message'),
     [
         (Head(), ['lost'], "no convolution or linear layer named 'lost'"),
         (Head(), ['act'], "named 'act'"),
+        (Head(), ['first.conv'], "'first.conv' .* matches first.conv, .* has an activation"),
+        (Levels(), ['towers'], r"'towers' .* matches towers.0.conv, .* does not predict.* a norm"),
+        (Levels(), ['branches'], r"'branches' .* matches branches.0.1, a ReLU, but only conv"),
+        (Levels(), ['predict'], 'nor a part of that name'),
         (nn.Sequential(nn.Embedding(3, 4)), [], 'Embedding at 0, of which mmspike has no spiking'),
     ],
 )

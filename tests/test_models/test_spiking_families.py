@@ -13,6 +13,7 @@ from spikes import may_see_real_values, see_real_values
 from torch import nn
 
 from mmspike.analysis.spike_driven import enliven
+from mmspike.deploy import reparameterize
 from mmspike.errors import UserError
 from mmspike.layers import SpikingHead
 from mmspike.models.consistency import Told, check_strides
@@ -242,6 +243,28 @@ def test_parameters_of_the_paper():
         with DefaultScope.overwrite_default_scope('mmseg'):
             model = MODELS.build(config.model)
         assert sum(p.numel() for p in model.parameters()) == count
+
+
+def test_a_yolox_of_as_many_parameters_as_the_papers():
+    """It prints 16.8M; the weight layers behind the backbone are tested narrow, above."""
+    pytest.importorskip('mmdet', reason='a model of mmdet')
+    config = Config.fromfile(CONFIGS / 'yolox_metaspike_t1_coco.py')
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        model = MODELS.build(config.model)
+    assert sum(p.numel() for p in model.parameters()) == 16_787_063
+
+
+def test_an_rtmdet_shares_convolutions_and_keeps_their_norms_when_merged():
+    model = build('rtmdet').eval()
+    levels = model.bbox_head.cls_convs
+    assert levels[0][1].conv is levels[2][1].conv and levels[0][1].bn is not levels[2][1].bn
+    kept = [n for n, m in reparameterize(model).named_modules() if isinstance(m, nn.BatchNorm2d)]
+    assert kept and all(n.startswith(('bbox_head.cls_convs', 'bbox_head.reg_convs')) for n in kept)
+
+
+def test_an_rtmdet_without_objectness():
+    model = build('rtmdet', **{'model.bbox_head.with_objectness': False})
+    assert len(predict(model, batch('rtmdet'))) == B
 
 
 def test_a_t1_checkpoint_fits_t4(name):
