@@ -26,6 +26,8 @@ class SpikeShared2FCBBoxHead(Shared2FCBBoxHead):
     init_cfg: list[dict]
 
     def __init__(self, *args: Any, norm_cfg: dict | None = None, **kwargs: Any) -> None:
+        for predictor in ('cls_predictor_cfg', 'reg_predictor_cfg'):
+            kwargs.setdefault(predictor, {'type': 'mmdet.Linear'})  # Found from every scope.
         super().__init__(*args, **kwargs)
         make_spiking(self, ('fc_cls', 'fc_reg'), norm_cfg)
         if kwargs.get('init_cfg') is None:
