@@ -93,5 +93,5 @@ setup(
         'all': TESTS,
         'dev': [*TESTS, 'coverage>=7', 'pre-commit>=4'],
     },
-    entry_points={'console_scripts': ['mmspike=mmspike.console:main']},
+    entry_points={'console_scripts': ['mmspike=mmspike.commands.main:main']},
 )

@@ -1,6 +1,6 @@
 """``python -m mmspike`` is the command ``mmspike``."""
 
-from mmspike.console import main
+from mmspike.commands.main import main
 
 if __name__ == '__main__':
     main()

@@ -27,10 +27,10 @@ DATASETS = Registry(
 TRANSFORMS = Registry(
     'transform', parent=MMENGINE_TRANSFORMS, scope='mmspike', locations=['mmspike.datasets']
 )
-HOOKS = Registry('hook', parent=MMENGINE_HOOKS, scope='mmspike', locations=['mmspike.engine'])
+HOOKS = Registry('hook', parent=MMENGINE_HOOKS, scope='mmspike', locations=['mmspike.hooks'])
 METRICS = Registry(
     'metric',
     parent=MMENGINE_METRICS,
     scope='mmspike',
-    locations=['mmspike.engine.coco_metric'],
+    locations=['mmspike.hooks.coco_metric'],
 )

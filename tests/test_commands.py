@@ -23,11 +23,11 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS, MODELS, DefaultScope
 
 from mmspike.analysis.spike_driven import enliven
-from mmspike.apis import benchmark, energy
+from mmspike.commands import benchmark, energy, test, train
 from mmspike.datasets import generate_shapes
 from mmspike.datasets.moving_shapes import generate_moving_shapes
 from mmspike.datasets.shape_crops import cut_shapes
-from mmspike.engine import cli, load_config
+from mmspike.engine import load_config
 
 COMMANDS = all_commands()
 ELSEWHERE = {
@@ -46,8 +46,8 @@ ELSEWHERE = {
     'docker': 'needs an engine: test_docker.py runs the steps of the image',
 }
 PARSERS = {
-    'train': cli._train_parser,
-    'test': cli._test_parser,
+    'train': train._train_parser,
+    'test': test._test_parser,
     'energy': energy._parser,
     'benchmark': benchmark._parser,
 }
@@ -229,7 +229,7 @@ def cut_short(tool, config, words, place):
             left_out += ('--bf16',)  # mmcv's nms takes it on a GPU only.
         kept = [word for word in words if word not in left_out]
         return [*kept, '--size', '64', '64', '--batch', '2', '--repeats', '1', '--threads', '1']
-    if tool == 'convert_checkpoint':
+    if tool == 'convert':
         return words
     data = config.stem.rpartition('_')[2]  # What the name of a config ends with.
     options = SMALL_DATA.get(config.name, SMALL_DATA.get(data, '')).split()
@@ -273,7 +273,7 @@ def test_command(command, place, monkeypatch, capsys):
         pytest.importorskip(library, reason='the library of this config')
     elif tool == 'make_moving_shapes' or '--crops' in words:
         pytest.importorskip('mmpretrain', reason='data for classification')
-    if tool == 'convert_checkpoint':
+    if tool == 'convert':
         from released import released_checkpoint
 
         torch.save(released_checkpoint('15m'), words[0])
@@ -336,4 +336,4 @@ def test_each_tool_that_is_shown_is_run_at_least_once():
     run = {Path(c[1]).stem for c in COMMANDS if plan(c) in ('run', 'launch')}
     shown = {Path(c[1]).stem for c in COMMANDS if plan(c) != 'elsewhere'}
     assert run == shown
-    assert {'train', 'test', 'infer', 'show_spikes', 'energy', 'check_spike_driven'} <= run
+    assert {'train', 'test', 'infer', 'spikes', 'energy', 'check'} <= run

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from mmspike import console, doctor
-from mmspike.engine import config
-from mmspike.engine.config import find_config
+from mmspike import config
+from mmspike.commands import doctor
+from mmspike.commands import main as console
+from mmspike.config import find_config
 from mmspike.errors import UserError
 
 ROOT = Path(__file__).parents[1]
@@ -25,8 +26,7 @@ def run(monkeypatch, *argv):
 
 @pytest.mark.parametrize('name', console.COMMANDS)
 def test_every_command_is_there(name):
-    module, _, function = console.COMMANDS[name][0].partition(':')
-    assert callable(getattr(import_module(module), function))
+    assert callable(getattr(import_module(f'mmspike.commands.{name}'), name))
 
 
 @pytest.mark.parametrize('name', [name for name in console.COMMANDS if name != 'doctor'])
@@ -43,7 +43,7 @@ def test_overview_and_version(monkeypatch, capsys):
     assert capsys.readouterr().out == f'mmspike {console.__version__}\n'
 
 
-@pytest.mark.parametrize('module', ['mmspike', 'mmspike.console'])
+@pytest.mark.parametrize('module', ['mmspike', 'mmspike.commands.main'])
 def test_it_runs_as_a_module(module):
     done = subprocess.run(
         [sys.executable, '-m', module, '--version'], cwd=ROOT, capture_output=True, text=True
@@ -167,7 +167,7 @@ def test_doctor_runs_where_there_is_nothing():
     """As on a machine with neither torch nor any OpenMMLab package."""
     code = (
         'import sys; sys.modules.update(dict.fromkeys(["torch", "mmengine", "mmcv", "rich"])); '
-        'sys.argv = ["mmspike", "doctor"]; from mmspike.console import main; main()'
+        'sys.argv = ["mmspike", "doctor"]; from mmspike.commands.main import main; main()'
     )
     done = subprocess.run(
         [sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True, check=False

@@ -95,7 +95,9 @@ def test_metadata_names_no_package_of_either_family_but_in_extras(wheel):
         asked = [line for line in required if re.search(f'extra == .{extra}.$', line)]
         assert asked and not [line for line in asked if line.startswith('onedl')]
     entries = next(n for n in archive.namelist() if n.endswith('entry_points.txt'))
-    assert 'mmspike = mmspike.console:main' in archive.read(entries).decode().replace('=mm', '= mm')
+    assert 'mmspike = mmspike.commands.main:main' in archive.read(entries).decode().replace(
+        '=mm', '= mm'
+    )
 
 
 def _listed_models():

@@ -1,7 +1,1 @@
-#!/usr/bin/env python3
-"""Convert a released Meta-SpikeFormer ImageNet checkpoint, to test it with a config."""
-
-from mmspike.console import run
-
-if __name__ == '__main__':
-    run('convert')
+convert.py

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Train a small spiking model on generated shapes, test it, and draw what it sees."""
 
-from mmspike.console import run
+from mmspike.commands.main import run
 
 if __name__ == '__main__':
     run('demo')

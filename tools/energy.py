@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Estimate the energy of a spiking model, layer by layer."""
 
-from mmspike.console import run
+from mmspike.commands.main import run
 
 if __name__ == '__main__':
     run('energy')

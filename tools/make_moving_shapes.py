@@ -3,8 +3,8 @@
 
 import argparse
 
+from mmspike.commands.train import run_tool
 from mmspike.datasets.moving_shapes import generate_moving_shapes
-from mmspike.engine.cli import run_tool
 
 
 def main() -> None:

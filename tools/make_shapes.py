@@ -3,9 +3,9 @@
 
 import argparse
 
+from mmspike.commands.train import run_tool
 from mmspike.datasets.shape_crops import cut_shapes
 from mmspike.datasets.shapes import generate_shapes
-from mmspike.engine.cli import run_tool
 
 
 def main() -> None:

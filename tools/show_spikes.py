@@ -1,7 +1,1 @@
-#!/usr/bin/env python3
-"""Show where and how often a spiking network fires for one image."""
-
-from mmspike.console import run
-
-if __name__ == '__main__':
-    run('spikes')
+spikes.py

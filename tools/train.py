@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Train a model of mmdet, mmseg or mmpretrain."""
 
-from mmspike.console import run
+from mmspike.commands.main import run
 
 if __name__ == '__main__':
     run('train')

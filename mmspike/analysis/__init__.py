@@ -1,5 +1,5 @@
 """Analysis of running models: firing rates, energy, the proof of spikes, and pictures of them."""
 
-from .firing import FiringRateRecorder, LayerRecord, find_neurons, mean_map
+from mmspike.analysis.firing import FiringRateRecorder, LayerRecord, find_neurons, mean_map
 
 __all__ = ['FiringRateRecorder', 'LayerRecord', 'find_neurons', 'mean_map']

@@ -7,9 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mmspike.analysis.tracked import TrackedFunctions
 from mmspike.neurons import LIF
-
-from .tracked import TrackedFunctions
 
 UPSAMPLING = 'upsampling (MAC)'
 POOLING = 'pooling (comparisons or additions)'

@@ -11,11 +11,10 @@ from matplotlib.patches import Patch
 from rich.console import Console
 from rich.table import Table
 
+from mmspike.analysis.energy_meter import PARTS, Energy, LayerTally
+from mmspike.analysis.spike_kinds import ANALOG, SILENT
+from mmspike.analysis.spike_pictures import new_figure, part_colors, save
 from mmspike.errors import UserError
-
-from .energy import PARTS, Energy, LayerTally
-from .spike_pictures import new_figure, part_colors, save
-from .values import ANALOG, SILENT
 
 NAMES = ('stage', 'block', 'operator')
 

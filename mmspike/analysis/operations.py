@@ -13,6 +13,7 @@ from typing import Any
 
 from torch import nn
 
+from mmspike.analysis.spike_pictures import LayerNames, find_backbone, stage_name
 from mmspike.layers import (
     ChannelConv,
     ChannelMLP,
@@ -22,8 +23,6 @@ from mmspike.layers import (
     SpikeSelfAttention,
 )
 from mmspike.layers.attention import SDSA1, SDSA2
-
-from .spike_pictures import LayerNames, find_backbone, stage_name
 
 WEIGHT_LAYERS = (nn.modules.conv._ConvNd, nn.Linear)
 # The paper's numbers of the RepConvs that make the operands of SDSA.

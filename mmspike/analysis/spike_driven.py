@@ -7,6 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mmspike.analysis.operations import WEIGHT_LAYERS
+from mmspike.analysis.spike_kinds import KINDS, kind_of
+from mmspike.analysis.spike_pictures import find_backbone
+from mmspike.analysis.tracked import TrackedFunctions
 from mmspike.layers import (
     SpikeConv2d,
     SpikeConvTranspose2d,
@@ -14,11 +18,6 @@ from mmspike.layers import (
     SpikeReadoutConv2d,
     SpikeReadoutLinear,
 )
-
-from .operations import WEIGHT_LAYERS
-from .spike_pictures import find_backbone
-from .tracked import TrackedFunctions
-from .values import KINDS, kind_of
 
 LAYERS = {
     torch.nn.functional.conv1d: 'convolution',

@@ -14,9 +14,8 @@ from matplotlib.patches import Patch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
+from mmspike.analysis.firing import FiringRateRecorder, LayerRecord, mean_map
 from mmspike.errors import UserError
-
-from .firing import FiringRateRecorder, LayerRecord, mean_map
 
 FIVE_STAGES = ('1a', '1b', '2', '3', '4')
 STAGE = re.compile(r'(?:^|\.)(?:stages|downsamplings)\.(\d+)\.')

@@ -1,5 +1,5 @@
 """Commands for trained models: inference, pictures of spikes, energy, proof and speed."""
 
-from .inference import Inferencer
+from mmspike.commands.inferencer import Inferencer
 
 __all__ = ['Inferencer']

@@ -1,10 +1,9 @@
-"""Training and testing: commands, configs, checkpoints, hooks, and checks of what users give."""
+"""Names that other code imports from here; they live in `mmspike.config` and its neighbours."""
 
 from mmspike.checkpoint import allow_mmengine_types, load_checkpoint_file
+from mmspike.config import load_config
 from mmspike.errors import UserError
-
-from .config import load_config
-from .hooks import (
+from mmspike.hooks import (
     CheckFiniteLossHook,
     CheckScheduleHook,
     CheckWeightsHook,

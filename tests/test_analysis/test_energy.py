@@ -8,9 +8,9 @@ from mmengine.registry import MODELS, DefaultScope
 from torch.utils.flop_counter import FlopCounterMode
 
 from mmspike.analysis import FiringRateRecorder
-from mmspike.analysis.energy import EnergyMeter, use_rates
+from mmspike.analysis.energy_meter import EnergyMeter, use_rates
 from mmspike.analysis.spike_driven import enliven
-from mmspike.analysis.values import ANALOG, INTEGERS
+from mmspike.analysis.spike_kinds import ANALOG, INTEGERS
 from mmspike.engine import load_config
 from mmspike.models.backbones import MetaSpikeFormer
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from mmspike.apis import benchmark as module
-from mmspike.apis.benchmark import SpikingJellyLIF, benchmark, summarize, take_turns
-from mmspike.apis.models import build_model
-from mmspike.apis.peak_memory import peak_above_idle
+from mmspike.commands import benchmark as module
+from mmspike.commands.benchmark import SpikingJellyLIF, benchmark, summarize, take_turns
+from mmspike.commands.peak_memory import peak_above_idle
 from mmspike.errors import UserError
+from mmspike.hosts.batches import build_model
 from mmspike.neurons import LIF
 
 CONFIGS = Path(__file__).parents[2] / 'configs'

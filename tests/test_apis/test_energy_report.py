@@ -12,7 +12,7 @@ from PIL import Image
 
 from mmspike.analysis.energy_report import draw
 from mmspike.analysis.spike_driven import enliven
-from mmspike.apis.energy import energy
+from mmspike.commands.energy import energy
 from mmspike.engine import load_config
 from mmspike.errors import UserError
 

@@ -16,8 +16,8 @@ from threads import one_thread
 
 from mmspike.analysis.spike_driven import enliven
 from mmspike.apis import Inferencer
-from mmspike.apis.cli import infer
-from mmspike.apis.drawing import Painter
+from mmspike.commands.drawing import Painter
+from mmspike.commands.infer import infer
 from mmspike.datasets.shapes import draw_scene
 from mmspike.errors import UserError
 
@@ -338,7 +338,7 @@ def test_model_that_cannot_be_used(model, picture, tmp_path, options, sentence):
 
 def test_library_that_is_not_installed(model, picture, tmp_path, monkeypatch):
     files = model('mmseg')
-    monkeypatch.setattr('mmspike.apis.hosts.find_spec', lambda name: None)
+    monkeypatch.setattr('mmspike.hosts.find_spec', lambda name: None)
     assert 'needs mmseg, which is not installed' in refusal(*files, picture, '--out-dir', tmp_path)
 
 

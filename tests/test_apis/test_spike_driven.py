@@ -10,9 +10,11 @@ from narrow_models import narrow
 from torch import nn
 
 from mmspike.analysis.spike_driven import Operand, OperandRecorder, enliven
-from mmspike.analysis.values import kind_of
-from mmspike.apis.spike_driven import check_spike_driven, is_integer_driven, judge, look
+from mmspike.analysis.spike_kinds import kind_of
+from mmspike.commands.check import check as check_spike_driven
+from mmspike.commands.check import is_integer_driven, judge, look
 from mmspike.errors import UserError
+from mmspike.hosts import LIBRARIES, library_of
 from mmspike.neurons import set_time_steps
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
@@ -34,7 +36,7 @@ def small(name):
 @pytest.mark.parametrize('name', SPIKING)
 def test_every_shipped_config(name, capsys):
     config, model = small(name)
-    operands = look(model, config, config.default_scope, 96)
+    operands = look(model, config, library_of(config), 96)
     judge(operands, is_integer_driven(config))
     assert sum(operand.is_first for operand in operands) == 1
     assert operands[0].kind in ('analog', 'integers')  # Events are counts.
@@ -52,7 +54,7 @@ def test_a_planted_violation_is_named(capsys):
     config, model = small(TINY.stem)
     model.decode_head.scale_heads[0][0].conv.neuron = nn.Identity()
     with pytest.raises(UserError) as refused:
-        judge(look(model, config, 'mmseg', 96), False)
+        judge(look(model, config, LIBRARIES['mmseg'], 96), False)
     sentence = refused.value.sentence
     assert sentence.startswith('1 of ')
     assert 'decode_head.scale_heads.0.0.conv (convolution: analog)' in sentence
@@ -70,12 +72,12 @@ def test_a_planted_product_of_reals_is_named():
     mixer = model.backbone.stages[3][0].token_mixer
     mixer.key_neuron, mixer.value_neuron = Halving(), Halving()
     with pytest.raises(UserError, match=r'stages.3.0.token_mixer \(matrix product: analog\)'):
-        judge(look(model, config, 'mmseg', 96), False)
+        judge(look(model, config, LIBRARIES['mmseg'], 96), False)
 
 
 def test_integers_are_a_violation_unless_declared():
     config, model = small('metaspike-31m-sew_t1_in1k')
-    operands = look(model, config, 'mmpretrain', 96)
+    operands = look(model, config, LIBRARIES['mmpretrain'], 96)
     judge(operands, True)
     with pytest.raises(UserError, match=r'channel_mixer.0 \(convolution: integers\)'):
         judge(operands, False)
@@ -227,4 +229,4 @@ def test_layers_that_never_run_are_named():
     config, model = small('mask_rcnn_metaspike-tiny_t1_shapes')
     model.roi_head.test_cfg.score_thr = 2.0
     with pytest.raises(UserError, match='weight layers were never run.* roi_head.mask_head'):
-        look(model, config, 'mmdet', 96)
+        look(model, config, LIBRARIES['mmdet'], 96)

@@ -263,7 +263,7 @@ def test_events_reach_the_shipped_classifier(tmp_path, name):
 
 @pytest.mark.slow
 def test_the_tools_train_on_events_and_demand_one_number_of_time_steps(tmp_path):
-    from mmspike.engine import cli
+    import cli
 
     root = generate_moving_shapes(tmp_path / 'moving', num_train=8, num_val=4)
     options = [f'data_root={root}', 'train_cfg.max_epochs=1', 'train_dataloader.batch_size=4']

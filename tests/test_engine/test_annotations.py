@@ -14,7 +14,7 @@ from mmengine.logging import MMLogger  # noqa: E402
 from mmengine.registry import DATASETS, DefaultScope  # noqa: E402
 from torch.utils.data import DataLoader  # noqa: E402
 
-from mmspike.engine.checks import build_dataset  # noqa: E402
+from mmspike.checks.data import build_dataset  # noqa: E402
 from mmspike.errors import UserError  # noqa: E402
 
 GOOD = dict(
@@ -350,8 +350,8 @@ def test_validation_without_a_picture(check):
 
 def test_other_processes_look_at_nothing(check, monkeypatch):
     """They build the dataset as mmdet does."""
-    monkeypatch.setattr('mmspike.engine.annotations.is_main_process', lambda: False)
-    monkeypatch.setattr('mmspike.engine.objects.is_main_process', lambda: False)
+    monkeypatch.setattr('mmspike.checks.annotations.is_main_process', lambda: False)
+    monkeypatch.setattr('mmspike.checks.objects.is_main_process', lambda: False)
     assert len(check(lambda told: [a.update(area=0) for a in told['annotations']])) == 2
 
 
@@ -360,7 +360,7 @@ def test_turned_pictures_and_the_stock_loader(check, monkeypatch, orientation, s
     """The stock loader turns the picture, and nobody turns the boxes."""
     warned = []
     monkeypatch.setattr(
-        'mmspike.engine.annotation_samples.warn_of_orientation', lambda *told: warned.append(told)
+        'mmspike.checks.annotation_samples.warn_of_orientation', lambda *told: warned.append(told)
     )
     tag = Image.Exif()
     tag[0x0112] = orientation

@@ -10,11 +10,13 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 
-from mmspike.apis.hosts import Host
-from mmspike.apis.models import build_model
-from mmspike.engine import building, load_config
-from mmspike.engine.building import name_misspellings
+from mmspike.checks import misspelt as building
+from mmspike.checks.misspelt import name_misspellings
+from mmspike.engine import load_config
 from mmspike.errors import UserError, did_you_mean
+from mmspike.hosts import LIBRARIES
+from mmspike.hosts.batches import build_model
+from mmspike.hosts.inferencers import HostModel
 
 TINY = Path(__file__).parents[2] / 'configs' / 'mask_rcnn_metaspike-tiny_t1_shapes.py'
 WAY_OUT = '; correct it in the config or in --cfg-options.'
@@ -166,8 +168,8 @@ def test_a_type_of_a_library_that_is_not_installed(monkeypatch):
 def test_models_and_hosts(key, value, sentence):
     pytest.importorskip('mmdet', reason='the config needs mmdet')
     config: Config = load_config(TINY, {f'model.backbone.{key}': value})
-    assert refusal(build_model, config, 'mmdet', None, 'cpu').startswith(sentence)
-    assert refusal(Host, config, None, 'cpu').startswith(sentence)
+    assert refusal(build_model, config, LIBRARIES['mmdet'], None, 'cpu').startswith(sentence)
+    assert refusal(HostModel, config, None, 'cpu').startswith(sentence)
 
 
 @pytest.mark.parametrize('scope', ['mmengine', 'mmdet'])

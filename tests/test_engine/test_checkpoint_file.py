@@ -9,8 +9,8 @@ from mmengine.logging import HistoryBuffer, MessageHub
 from torch import nn
 
 from mmspike.checkpoint import allow_mmengine_types
+from mmspike.checks.weights import check_fits, check_start, pretrained_files
 from mmspike.engine import UserError, load_checkpoint_file
-from mmspike.engine.weights import check_fits, check_start, pretrained_files
 
 
 @pytest.fixture

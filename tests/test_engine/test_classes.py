@@ -5,7 +5,7 @@ import re
 import pytest
 from mmengine.dataset import BaseDataset, ConcatDataset, RepeatDataset
 
-from mmspike.engine.classes import (
+from mmspike.checks.classes import (
     check_same_classes,
     checkpoint_classes,
     classes_of,
@@ -31,7 +31,7 @@ def test_shifted_labels_are_refused(own, named):
 def said(monkeypatch, *args):
     lines = []
     monkeypatch.setattr(
-        'mmspike.engine.classes.print_log', lambda text, logger, level: lines.append(text)
+        'mmspike.checks.classes.print_log', lambda text, logger, level: lines.append(text)
     )
     check_same_classes(*args)
     return lines
@@ -51,7 +51,7 @@ def test_lists_that_give_the_same_labels(monkeypatch, own):
 def test_ids_that_are_exchanged(monkeypatch, ids, named):
     lines = []
     monkeypatch.setattr(
-        'mmspike.engine.classes.print_log', lambda text, logger, level: lines.append(text)
+        'mmspike.checks.classes.print_log', lambda text, logger, level: lines.append(text)
     )
 
     def dataset(numbers):

@@ -6,8 +6,8 @@ import pytest
 from mmengine.logging import MMLogger
 from torch import nn
 
-from mmspike.engine import compiling
-from mmspike.engine.compiling import LONG_RUN, compile_in_long_runs
+from mmspike.hooks import compiling
+from mmspike.hooks.compiling import LONG_RUN, compile_in_long_runs
 from mmspike.neurons import LIF
 
 

@@ -9,8 +9,10 @@ from mmengine.dataset import BaseDataset, ConcatDataset, RepeatDataset
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from mmspike.engine import UserError, checks, label_maps
-from mmspike.engine.checks import check_data, check_images
+from mmspike.checks import data as checks
+from mmspike.checks import label_maps
+from mmspike.checks.data import check_data, check_images
+from mmspike.engine import UserError
 
 
 def config(root, **dataset):

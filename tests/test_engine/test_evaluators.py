@@ -15,9 +15,9 @@ from mmengine.config import ConfigDict  # noqa: E402
 from mmengine.logging import MMLogger  # noqa: E402
 from mmengine.registry import METRICS, DefaultScope  # noqa: E402
 
-from mmspike.engine.coco_metric import CocoMetric  # noqa: E402
-from mmspike.engine.evaluators import check_evaluators  # noqa: E402
+from mmspike.checks.evaluators import check_evaluators  # noqa: E402
 from mmspike.errors import UserError  # noqa: E402
+from mmspike.hooks.coco_metric import CocoMetric  # noqa: E402
 
 SQUARE = [[2, 2, 14, 2, 14, 14, 2, 14]]
 

@@ -9,8 +9,8 @@ from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from torch import nn
 
-from mmspike.engine.hooks import FiringRateHook
 from mmspike.errors import UserError
+from mmspike.hooks import FiringRateHook
 from mmspike.neurons import LIF
 
 T, B = 2, 2

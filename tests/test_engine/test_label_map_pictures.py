@@ -6,7 +6,7 @@ import pytest
 import torch
 from mmengine.structures import BaseDataElement, PixelData
 
-from mmspike.engine.pictures import GAP, LINE, draw_label_maps
+from mmspike.commands.pictures import GAP, LINE, draw_label_maps
 from mmspike.errors import UserError
 
 SIZE = 64

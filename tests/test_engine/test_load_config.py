@@ -2,8 +2,8 @@
 
 import pytest
 
+from mmspike.config import check_variable, config_parser
 from mmspike.engine import UserError, load_config
-from mmspike.engine.config import check_variable, config_parser
 
 TEXT = """
 data_root = 'data/coco/'
@@ -143,7 +143,7 @@ def test_keys_that_nothing_reads(path, key, sentence):
 )
 def test_new_keys_much_like_others_are_warned_of(tmp_path, monkeypatch, option, warned):
     said = []
-    monkeypatch.setattr('mmspike.engine.options.print_log', lambda text, *_: said.append(text))
+    monkeypatch.setattr('mmspike.config.print_log', lambda text, *_: said.append(text))
     path = tmp_path / 'config.py'
     path.write_text(
         "model = dict(type='A', backbone=dict(type='B'), test_cfg=dict(rcnn=dict(score_thr=1)))\n"

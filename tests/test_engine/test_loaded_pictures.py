@@ -10,7 +10,7 @@ import torch
 from mmengine.structures import InstanceData, PixelData
 from mmengine.visualization import Visualizer
 
-from mmspike.engine.loaded_pictures import draw_loaded
+from mmspike.commands.loaded_pictures import draw_loaded
 
 META = dict(classes=('a', 'b'), palette=[(255, 0, 0), (0, 0, 255)])
 BOX = [20, 10, 60, 40]

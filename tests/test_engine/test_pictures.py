@@ -11,7 +11,7 @@ import mmcv  # noqa: E402
 from mmdet.structures import DetDataSample  # noqa: E402
 from mmdet.visualization import DetLocalVisualizer  # noqa: E402
 
-from mmspike.engine.pictures import draw_as_loaded, draw_detections  # noqa: E402
+from mmspike.commands.pictures import draw_as_loaded, draw_detections  # noqa: E402
 from mmspike.errors import UserError  # noqa: E402
 
 SIZE = 24

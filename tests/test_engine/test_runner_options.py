@@ -6,7 +6,7 @@ from mmengine.config import Config
 from mmengine.runner.activation_checkpointing import turn_on_activation_checkpointing
 from torch import nn
 
-from mmspike.engine.options import check_runner_options
+from mmspike.checks.settings import check_runner_options
 from mmspike.errors import UserError
 from mmspike.models.backbones import MetaSpikeFormer
 

@@ -9,7 +9,7 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmengine.structures import InstanceData
 
-from mmspike.engine.evaluation import use_tta
+from mmspike.hosts import library_of
 
 
 def test_the_truth_of_a_segmentation_is_not_flipped(tmp_path):
@@ -31,7 +31,7 @@ def test_the_truth_of_a_segmentation_is_not_flipped(tmp_path):
             test_dataloader=dict(dataset=dict(pipeline=pipeline)),
         )
     )
-    use_tta(config)
+    library_of(config).use_tta(config)
     with DefaultScope.overwrite_default_scope('mmseg'):
         steps = Compose(config.test_dataloader.dataset.pipeline)
         info = dict(img_path=str(tmp_path / 'image.png'), seg_fields=[])
@@ -62,7 +62,7 @@ def test_boxes_are_flipped_back_inside_the_picture_and_not_inside_its_padding(tm
             test_dataloader=dict(dataset=dict(pipeline=steps)),
         )
     )
-    use_tta(config)
+    library_of(config).use_tta(config)
     with DefaultScope.overwrite_default_scope('mmdet'):
         result = Compose(config.test_dataloader.dataset.pipeline)(
             dict(img_path=str(tmp_path / 'image.png'), img_id=0)

@@ -3,7 +3,7 @@
 import pytest
 from mmengine.config import Config
 
-from mmspike.engine.values import check_values
+from mmspike.checks.settings import check_values
 from mmspike.errors import UserError
 
 TEXT = """

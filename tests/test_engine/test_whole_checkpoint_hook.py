@@ -3,8 +3,8 @@
 import pytest
 from mmengine.hooks import CheckpointHook
 
-from mmspike.engine.hooks import WholeCheckpointHook
 from mmspike.errors import UserError
+from mmspike.hooks import WholeCheckpointHook
 
 
 def test_a_metric_to_save_the_best_by_that_nothing_measures(monkeypatch):

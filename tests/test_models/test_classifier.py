@@ -10,8 +10,8 @@ from released import golden, golden_images, released_checkpoint
 from spikes import may_see_real_values, see_real_values
 
 from mmspike.analysis.spike_driven import enliven
-from mmspike.engine.cli import test as run_test
-from mmspike.engine.convert import convert_checkpoint
+from mmspike.commands.convert import convert_checkpoint
+from mmspike.commands.train import test as run_test
 from mmspike.errors import UserError
 from mmspike.models.backbones.released import convert_state_dict
 

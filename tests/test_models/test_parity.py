@@ -9,8 +9,8 @@ from mmengine.runner.checkpoint import load_checkpoint
 from released import golden, golden_images, released_checkpoint
 from torch import nn
 
-from mmspike.engine.convert import convert_checkpoint
-from mmspike.engine.weights import check_pretrained
+from mmspike.checks.weights import check_pretrained
+from mmspike.commands.convert import convert_checkpoint
 from mmspike.models.backbones import MetaSpikeFormer
 from mmspike.models.backbones.released import convert_name
 from mmspike.neurons import LIF, mean_over_time

@@ -5,11 +5,11 @@ import shutil
 import sys
 from pathlib import Path
 
+import cli
 import pytest
 from threads import one_thread
 
 from mmspike.datasets import generate_shapes
-from mmspike.engine import cli
 
 ROOT = Path(__file__).parents[2]
 CONFIG = Path(__file__).with_name('tiny_mask_rcnn.py')

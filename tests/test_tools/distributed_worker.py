@@ -3,9 +3,8 @@
 import sys
 from pathlib import Path
 
+import cli
 import torch
-
-from mmspike.engine import cli
 
 
 def main() -> None:

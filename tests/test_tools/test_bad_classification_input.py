@@ -1,15 +1,16 @@
 """What cannot be used for classification is refused in one sentence, also by the tools."""
 
+import cli
 import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 
-from mmspike.apis import cli as apis
+from mmspike.commands.infer import infer
+from mmspike.commands.spikes import spikes
 from mmspike.datasets.moving_shapes import generate_moving_shapes
 from mmspike.datasets.shape_crops import cut_shapes
-from mmspike.engine import cli
 from mmspike.errors import UserError
 
 from .conftest import ROOT, arguments
@@ -83,6 +84,6 @@ def test_pictures_of_sequences(tmp_path):
         cli.test([*start, '--show-dir', str(tmp_path), '--cfg-options', f'data_root={data}'])
     torch.save(np.zeros(3), tmp_path / 'a.png')
     with pytest.raises(UserError, match='this command shows single pictures, but ' + message):
-        apis.infer([*start, str(tmp_path / 'a.png')])
+        infer([*start, str(tmp_path / 'a.png')])
     with pytest.raises(UserError, match=message):
-        apis.show_spikes([*start, str(tmp_path / 'a.png')])
+        spikes([*start, str(tmp_path / 'a.png')])

@@ -5,12 +5,13 @@ import os
 import subprocess
 import sys
 
+import cli
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from mmspike.engine import UserError, cli, load_checkpoint_file
+from mmspike.engine import UserError, load_checkpoint_file
 
 from .conftest import CONFIG, ROOT, arguments
 

@@ -3,13 +3,14 @@
 import shutil
 from pathlib import Path
 
+import cli
 import numpy as np
 import pytest
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 from PIL import Image
 
-from mmspike.engine import cli, load_config
+from mmspike.engine import load_config
 
 from .conftest import arguments
 from .test_bad_input import refusal

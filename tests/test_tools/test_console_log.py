@@ -12,8 +12,8 @@ from types import SimpleNamespace
 import pytest
 from mmengine.logging import MMLogger, print_log
 
-from mmspike.engine import console_log
-from mmspike.engine.console_log import quiet_console, tabulate
+from mmspike.commands import console_log
+from mmspike.commands.console_log import quiet_console, tabulate
 
 from .conftest import CONFIG, ROOT, arguments
 

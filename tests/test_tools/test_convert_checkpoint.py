@@ -1,4 +1,4 @@
-"""tools/convert_checkpoint.py: what it writes, and what it refuses in one sentence."""
+"""tools/convert.py: what it writes, and what it refuses in one sentence."""
 
 import pickle
 import subprocess
@@ -10,7 +10,7 @@ from released import released_checkpoint
 
 from .conftest import ROOT
 
-TOOL = ROOT / 'tools' / 'convert_checkpoint.py'
+TOOL = ROOT / 'tools' / 'convert.py'
 
 
 def convert(source, target, environment):

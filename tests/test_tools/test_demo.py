@@ -3,10 +3,11 @@
 import re
 import runpy
 
+import cli
 import pytest
 
+from mmspike.commands import demo as demos
 from mmspike.datasets import generate_shapes
-from mmspike.engine import cli, demos
 
 from .conftest import CONFIG, ROOT
 

@@ -1,5 +1,6 @@
 """The testing tool merges the model when asked to."""
 
+import cli
 import pytest
 import torch
 from mmengine.config import Config
@@ -8,8 +9,8 @@ from mmengine.runner import Runner
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmspike.analysis.spike_driven import enliven
-from mmspike.engine import cli
-from mmspike.engine.weights import unwrap
+from mmspike.checks.weights import unwrap
+from mmspike.hosts.mmdet import MMDet
 
 from .conftest import ROOT, arguments
 
@@ -46,7 +47,7 @@ def test_the_merged_model_is_what_is_tested(shapes, checkpoint, tmp_path, monkey
     """That both compute the same, in double precision, is tested where they are merged."""
     monkeypatch.setattr(Runner, 'test', lambda self: self)
     if flags:
-        monkeypatch.setattr(cli, 'use_tta', wrap)
+        monkeypatch.setattr(MMDet, 'use_tta', lambda self, config: wrap(config))
     argv = arguments(shapes, tmp_path, *SMALL, config=CONFIG)
     runner = cli.test([argv[0], str(checkpoint), '--deploy', form, *flags, *argv[1:]])
     model = unwrap(runner.model)

@@ -6,12 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cli
 import pytest
 import torch
 from torch.distributed import init_process_group, is_initialized
 from torch.nn.parallel import DistributedDataParallel
 
-from mmspike.engine import cli, load_checkpoint_file
+from mmspike.engine import load_checkpoint_file
 
 from .conftest import CONFIG, ROOT, arguments
 

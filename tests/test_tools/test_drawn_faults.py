@@ -24,11 +24,12 @@ from PIL import Image, ImageDraw
 pytest.importorskip('hypothesis', reason='the faults are drawn by it')
 pytest.importorskip('mmdet', reason='a detector is trained')
 pytest.importorskip('mmseg', reason='a segmentor is trained')
+import cli  # noqa: E402
 from hypothesis import HealthCheck, example, given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 from mmengine.structures import InstanceData, PixelData  # noqa: E402
 
-from mmspike.engine import cli  # noqa: E402
+from mmspike.commands import common  # noqa: E402
 from mmspike.errors import UserError  # noqa: E402
 
 from .conftest import arguments  # noqa: E402
@@ -175,7 +176,7 @@ def run(clean, tmp_path_factory):
             return type(node)(replaced(value, old, new) for value in node)
         return node.replace(old, new) if isinstance(node, str) else node
 
-    original = cli.load_config
+    original = common.load_config
     parse = BaseModel.parse_losses
     losses, said = {}, []
     handler = logging.Handler(logging.WARNING)
@@ -203,8 +204,8 @@ def run(clean, tmp_path_factory):
             sample.pred_sem_seg = PixelData(data=ids)
         return samples
 
-    patch.setattr(cli, 'load_config', load_config)
-    patch.setattr(cli, 'draw_loaded', lambda runner, split: None)  # It takes half a second.
+    patch.setattr(common, 'load_config', load_config)
+    patch.setattr(common, 'draw_loaded', lambda runner, split: None)  # It takes half a second.
     patch.setattr(MMLogger, '__init__', log_too)
     patch.setattr(Config, 'pretty_text', 'left out: it takes a second')
     patch.setattr(BaseModel, 'parse_losses', parse_losses)

@@ -10,13 +10,14 @@ import sys
 import time
 from pathlib import Path
 
+import cli
 import pytest
 import torch
 
 from mmspike.checkpoint import latest_checkpoint
-from mmspike.engine import cli, load_checkpoint_file
-from mmspike.engine.hooks.whole_checkpoint_hook import WholeFileBackend
+from mmspike.engine import load_checkpoint_file
 from mmspike.errors import UserError
+from mmspike.hooks.whole_checkpoint_hook import WholeFileBackend
 
 from .conftest import ROOT, arguments
 from .test_bad_input import refusal
@@ -152,7 +153,7 @@ def test_the_same_seed_gives_the_same_run_and_another_one_another(shapes, whole,
 
 def test_epochs_draw_other_numbers(shapes, tmp_path, monkeypatch):
     """Seeding every epoch must not show the same flips again."""
-    from mmspike.engine.hooks.repeatable_run_hook import EPOCH, STEP, seed_all
+    from mmspike.hooks.repeatable_run_hook import EPOCH, STEP, seed_all
 
     drawn = set()
     for kind in (EPOCH, STEP):
@@ -173,7 +174,7 @@ class TestWriting:
             file.write_bytes(before)
         code = (
             'import os, sys, io\n'
-            'from mmspike.engine.hooks import whole_checkpoint_hook as hook\n'
+            'from mmspike.hooks import whole_checkpoint_hook as hook\n'
             'def die(*args): os.kill(os.getpid(), 9)\n'
             'hook.os.fsync = die\n'
             f'hook.WholeFileBackend().put(b"x" * 100000, {str(file)!r})\n'

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import cli
 import pytest
 import torch
 from doc_commands import write_shapes_as
@@ -9,8 +10,7 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS, MODELS, DefaultScope
 from released import released_checkpoint
 
-from mmspike.apis.hosts import Host
-from mmspike.engine import cli
+from mmspike.hosts.inferencers import HostModel
 from mmspike.models.backbones import MetaSpikeFormer
 from mmspike.models.backbones.released import convert_state_dict
 
@@ -164,10 +164,10 @@ def test_only_training_demands_the_file(tmp_path):
     torch.manual_seed(1)
     source = MODELS.build(config.model.backbone)
     path = tmp_path / 'classifier.pth'
-    host = Host(TINY, None, 'cpu', {'pretrained': str(path)})
+    host = HostModel(TINY, None, 'cpu', {'pretrained': str(path)})
     assert host.model.backbone.pretrained is None
     torch.save({'state_dict': {f'backbone.{k}': v for k, v in source.state_dict().items()}}, path)
-    host = Host(TINY, None, 'cpu', {'pretrained': str(path)})
+    host = HostModel(TINY, None, 'cpu', {'pretrained': str(path)})
     # As the libraries' own train.py does.
     config.model.backbone.pretrained = str(path)
     with DefaultScope.overwrite_default_scope('mmdet'):

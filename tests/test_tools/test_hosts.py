@@ -2,12 +2,12 @@
 
 import pickle
 
+import cli
 import cv2
 import numpy as np
 import pytest
 
 from mmspike.datasets.shapes import CLASSES, draw_scene
-from mmspike.engine import cli
 
 from .conftest import CONFIG, arguments
 

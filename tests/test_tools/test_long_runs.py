@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
+import cli
 import pytest
 import torch
 from mmengine.runner import Runner
 
-from mmspike.engine import cli, compiling
+from mmspike.hooks import compiling
 from mmspike.neurons import LIF
 
 from .conftest import ROOT, arguments

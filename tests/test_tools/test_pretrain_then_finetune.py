@@ -2,11 +2,12 @@
 
 import json
 
+import cli
 import pytest
 import torch
 
 from mmspike.datasets.shape_crops import cut_shapes
-from mmspike.engine import cli, load_checkpoint_file
+from mmspike.engine import load_checkpoint_file
 from mmspike.errors import UserError
 
 from .conftest import ROOT, arguments

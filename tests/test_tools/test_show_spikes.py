@@ -1,4 +1,4 @@
-"""tools/show_spikes.py: what it writes for models of the three libraries, and what it refuses."""
+"""tools/spikes.py: what it writes for models of the three libraries, and what it refuses."""
 
 import csv
 import json
@@ -14,7 +14,7 @@ from mmengine.registry import MODELS, DefaultScope
 
 from mmspike.analysis.spike_driven import enliven
 from mmspike.analysis.spike_pictures import LayerNames, draw_heat_maps, draw_rates, part_colors
-from mmspike.apis.cli import show_spikes
+from mmspike.commands.spikes import spikes as show_spikes
 from mmspike.datasets.shapes import draw_scene
 from mmspike.errors import UserError
 
@@ -110,7 +110,7 @@ def test_heat_maps_lie_over_the_picture_without_its_padding(picture, tmp_path, m
     """Stage 1a has stride 2: its map must be cut where the picture ends."""
     given = []
     monkeypatch.setattr(
-        'mmspike.apis.spikes.draw_heat_maps',
+        'mmspike.commands.spikes.draw_heat_maps',
         lambda recorder, names, image, padded: (
             given.append((recorder, names, image, padded))
             or draw_heat_maps(recorder, names, image, padded)
@@ -180,7 +180,7 @@ def test_refuses_in_one_sentence(picture, tmp_path, options, sentence):
 
 @pytest.mark.slow
 def test_command(tmp_path, environment):
-    tool = str(ROOT / 'tools' / 'show_spikes.py')
+    tool = str(ROOT / 'tools' / 'spikes.py')
     done = subprocess.run(
         [sys.executable, tool, str(SPIKING), str(tmp_path / 'none.png')],
         env=environment,

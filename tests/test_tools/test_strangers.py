@@ -7,21 +7,23 @@ import zipfile
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import cli
 import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
 from PIL import Image
 
-from mmspike.apis.cli import infer, show_spikes
-from mmspike.apis.energy import energy
-from mmspike.apis.hosts import Host, dataset_meta
-from mmspike.apis.spike_driven import check_spike_driven
+from mmspike.commands.check import check as check_spike_driven
+from mmspike.commands.convert import convert
+from mmspike.commands.energy import energy
+from mmspike.commands.infer import infer
+from mmspike.commands.spikes import spikes as show_spikes
 from mmspike.datasets.event_files import read_events
 from mmspike.datasets.shape_crops import cut_shapes
 from mmspike.datasets.transforms import LoadSegAnnotations
-from mmspike.engine import UserError, cli, load_checkpoint_file
-from mmspike.engine.convert import convert
+from mmspike.engine import UserError, load_checkpoint_file
+from mmspike.hosts.inferencers import HostModel, dataset_meta
 
 from .conftest import CONFIG, ROOT, arguments
 from .test_bad_input import Malicious, refusal, refused_test, refused_training
@@ -85,7 +87,7 @@ class TestCode:
                 sentence = refused_training(shapes, tmp_path, f'load_from={url}')
             else:  # Without a checkpoint, the weights are those of init_cfg.
                 options = dict(option.split('=') for option in init_cfg)
-                sentence = refusal(lambda _: Host(CONFIG, None, 'cpu', options))
+                sentence = refusal(lambda _: HostModel(CONFIG, None, 'cpu', options))
             server.shutdown()
         assert 'asks for posix.mkdir to be run' in sentence
         assert url in sentence or where in ('init_cfg', 'host')

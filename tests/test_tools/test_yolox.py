@@ -5,6 +5,7 @@ import pickle
 import random
 from pathlib import Path
 
+import cli
 import numpy as np
 import pytest
 import torch
@@ -12,10 +13,10 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS, DefaultScope
 from mmengine.runner import Runner
 
-from mmspike.apis.cli import infer
-from mmspike.apis.energy import energy
 from mmspike.checkpoint import load_checkpoint_file
-from mmspike.engine import cli, load_config
+from mmspike.commands.energy import energy
+from mmspike.commands.infer import infer
+from mmspike.engine import load_config
 from mmspike.errors import UserError
 from mmspike.neurons import LIF
 

@@ -77,7 +77,7 @@ def prepare(way: str, folder: str) -> None:
     from mmengine.config import ConfigDict
     from torch.utils.data import DataLoader
 
-    from mmspike.engine.checks import build_dataset
+    from mmspike.checks.data import build_dataset
 
     dataset = dict(
         type=CocoDataset,

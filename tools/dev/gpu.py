@@ -67,7 +67,7 @@ class OutOfTime(BaseException):
 
 def compare(plan: Plan, make: Callable, sides: Sequence[str], **what: object) -> Iterator[dict]:
     """Time sides in turn, built by `make` of their names; a row says so of one that fails."""
-    from mmspike.apis.benchmark import summarize, take_turns
+    from mmspike.commands.benchmark import summarize, take_turns
 
     cuda, runs, peaks, errors = plan.device.startswith('cuda'), {}, {}, {}
     for name in sides:
@@ -94,7 +94,7 @@ def compare(plan: Plan, make: Callable, sides: Sequence[str], **what: object) ->
 
 def own_neuron(name: str) -> dict:
     """The config of a side's neuron."""
-    from mmspike.apis.benchmark import OTHER_NEURONS
+    from mmspike.commands.benchmark import OTHER_NEURONS
 
     return {'type': 'mmspike.LIF', **OTHER_NEURONS[name.partition(',')[0]]}
 
@@ -172,7 +172,7 @@ def neuron_time(plan: Plan) -> Iterator[dict]:
     """The neuron alone, and how near it comes to a copy."""
     from mmengine.config import Config
 
-    from mmspike.apis.benchmark import NEURON_CHANNELS, prepare
+    from mmspike.commands.benchmark import NEURON_CHANNELS, prepare
 
     most, (batch, size) = bandwidth(plan), plan.neuron
     backends = ('triton', 'cuda', 'torch') if plan.device.startswith('cuda') else ('torch',)
@@ -232,8 +232,8 @@ def backbones(plan: Plan) -> Iterator[dict]:
 
 def whole_model(plan: Plan, name: str, size: tuple, bf16: bool) -> Iterator[dict]:
     """A training iteration of 2 pictures of noise, as tools/benchmark.py runs it."""
-    from mmspike.apis.benchmark import prepare
-    from mmspike.engine.config import load_config
+    from mmspike.commands.benchmark import prepare
+    from mmspike.config import load_config
 
     def make(time_steps: int, side: str) -> Callable[[], None]:
         config = load_config(ROOT / 'configs' / f'{name}.py')

@@ -85,14 +85,14 @@ def build(scope: str, folder: Path) -> Callable[[np.ndarray], object]:
     from mmengine.config import Config
 
     from mmspike.apis import Inferencer
-    from mmspike.apis.hosts import Host
+    from mmspike.hosts.inferencers import HostModel
 
     config = Config.fromfile(ROOT / 'configs' / f'{CONFIGS[scope]}.py')
     if scope == 'mmdet':
         config.model.test_cfg.rcnn.score_thr = 0.0
         config.model.test_cfg.rcnn.max_per_img = 10
     file = folder / f'{scope}.pth'
-    torch.save({'state_dict': Host(config, None, 'cpu').model.state_dict()}, file)
+    torch.save({'state_dict': HostModel(config, None, 'cpu').model.state_dict()}, file)
     inferencer = Inferencer(config, file, 'cpu')
     return lambda image: inferencer(image, return_vis=True, show_progress=False)
 

@@ -1,0 +1,348 @@
+"""Validate COCO annotation files; mmdet silently accepts several mistakes in them."""
+
+import math
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from unittest import mock
+
+from mmengine.dist import is_main_process
+from mmengine.registry import DATASETS
+
+from mmspike.checks.annotation_samples import check_sizes, compare_masks, is_shapeless, loader_of
+from mmspike.errors import UserError
+
+# Of an object, COCO's layout demands these; without the others mmdet and its evaluator go on.
+DEMANDED = dict(
+    images=('id', 'file_name', 'height', 'width'),
+    annotations=('id', 'image_id', 'category_id', 'bbox', 'area'),
+    categories=('id', 'name'),
+)
+IDS = ('id', 'image_id', 'category_id')
+BEYOND = 0.1  # Of a picture's side: boxes that reach further were hardly meant so.
+SOME = 0.1  # Of all objects: so many may be odd, as a few are even in COCO.
+# Why annotations are left out.
+NO_PICTURE, OUTSIDE = 'of no picture in the file', 'outside their picture'
+SHAPELESS = 'of polygons with less than three points'
+OTHER_CLASS = 'of classes that the dataset does not use'
+
+
+@dataclass
+class AnnotationFile:
+    """What an annotation file holds, and what of it mmdet's `CocoDataset` leaves out.
+
+    Attributes:
+        path: The file.
+        images: Number of its pictures.
+        objects: Number of its annotations.
+        left_out: Number of annotations that the dataset leaves out, by the reason.
+    """
+
+    path: str
+    images: int = 0
+    objects: int = 0
+    left_out: Counter[str] = field(default_factory=Counter)
+
+
+@contextmanager
+def checked_annotations(datasets: Iterable[Mapping]) -> Iterator[list[AnnotationFile]]:
+    """Check each annotation file as `CocoDataset` reads it, on the first process alone.
+
+    mmdet reads a file once, and so does this: it looks at what was read, before it is indexed.
+
+    Args:
+        datasets: The configs of the datasets that are built meanwhile.
+
+    Yields:
+        A list that is filled with a description of each file.
+
+    Raises:
+        UserError: As `check_annotations` does.
+    """
+    files: list[AnnotationFile] = []
+    if 'mmdet' not in sys.modules or not is_main_process():
+        yield files
+        return
+    from mmdet.datasets import CocoDataset
+
+    places = {}
+    for dataset in datasets:
+        root, ann_file, folders = places_of(dataset)
+        places[os.path.join(root, ann_file)] = dataset, os.path.join(root, folders.get('img') or '')
+
+    class CheckedCOCO(CocoDataset.COCOAPI):
+        def __init__(self, annotation_file: str | None = None) -> None:
+            self.path = annotation_file
+            try:
+                super().__init__(annotation_file)
+            except UserError:
+                raise
+            except (AssertionError, ValueError) as error:  # No object, or no JSON.
+                raise UserError(
+                    f"Annotation file '{self.path}' cannot be read as a JSON object ({error}); "
+                    'write it again.'
+                ) from error
+
+        def createIndex(self) -> None:  # noqa: N802
+            if self.path in places:
+                dataset, folder = places[self.path]
+                files.append(check_annotations(dataset, self.dataset, self.path, folder))
+            super().createIndex()
+            if len(self.anns) < len(self.dataset['annotations']):
+                raise UserError(
+                    f"Annotation file '{self.path}' gives an id to more than one annotation: they "
+                    f'are {len(self.dataset["annotations"])}, but their ids {len(self.anns)}; give '
+                    'each an id of its own.'
+                )
+            if self.path in places:
+                compare_masks(self, self.path, loads_masks(dataset.get('pipeline')))
+
+    with mock.patch.object(CocoDataset, 'COCOAPI', CheckedCOCO):
+        yield files
+
+
+def places_of(dataset: Mapping) -> tuple[str, str, Mapping]:
+    """Give data root, annotation file and folders of a dataset config, empty where it has none."""
+    ann_file, prefix = dataset.get('ann_file'), dataset.get('data_prefix')
+    return (
+        dataset.get('data_root') or '',
+        ann_file if isinstance(ann_file, str) else '',
+        prefix if isinstance(prefix, Mapping) else {},
+    )
+
+
+def check_annotations(dataset: Mapping, told: Any, path: str, folder: str) -> AnnotationFile:
+    """Check what was read of an annotation file.
+
+    Args:
+        dataset: The config of the dataset.
+        told: The content of the file. A test set without annotations gets an empty list of them.
+        path: Of the annotation file.
+        folder: Of the pictures.
+
+    Returns:
+        What the file holds.
+
+    Raises:
+        UserError: If the file is none of COCO's layout, if its categories are not the classes of
+            the dataset in their order, or if boxes, masks or sizes cannot be right.
+    """
+    test_mode = bool(dataset.get('test_mode'))
+    if test_mode and told.get('annotations') is None:
+        told['annotations'] = []  # COCO's own test pictures have none.
+    if not all(isinstance(told.get(key), list) for key in DEMANDED):
+        raise UserError(
+            f"Annotation file '{path}' must be a JSON object with the lists images, annotations "
+            'and categories, as COCO lays it out, but it is not; convert it.'
+        )
+    names = _classes(dataset)
+    _check_objects(told, path)
+    _check_categories(names, told['categories'], told['annotations'], path)
+    sizes = {image['id']: (image['width'], image['height']) for image in told['images']}
+    if len(sizes) < len(told['images']):
+        ids = [image['id'] for image in told['images']]
+        twice = next(i for i, id in enumerate(ids) if id in ids[:i])
+        raise UserError(
+            f"Annotation file '{path}' gives id {ids[twice]} to more than one picture, such as "
+            f"'{told['images'][twice]['file_name']}'; give each an id of its own."
+        )
+    file = AnnotationFile(path, len(told['images']), len(told['annotations']))
+    known = {category['id']: category['name'] in names for category in told['categories']}
+    with_masks = loads_masks(dataset.get('pipeline'))
+    beyond = 0
+    plain_ids = {type(annotation[key]) for annotation in told['annotations'] for key in IDS} <= {
+        int
+    }
+    for annotation in told['annotations']:
+        wrong = '' if plain_ids and _is_sound(annotation) else _what_is_wrong(annotation)
+        if not wrong and annotation['category_id'] not in known:
+            wrong = f'has category_id {annotation["category_id"]}, which is not in categories'
+        mask = annotation.get('segmentation')
+        if with_masks and not mask:
+            wrong = wrong or 'has no segmentation, which a model with masks needs'
+        elif with_masks and is_shapeless(mask):
+            # In training mmdet ignores such an object; COCO's own evaluation dies of it.
+            file.left_out[SHAPELESS] += 1
+            if test_mode or file.left_out[SHAPELESS] > SOME * file.objects:
+                wrong = wrong or f'has the polygons {mask}, but one needs x, y of three points'
+        if wrong:
+            raise UserError(
+                f"An annotation of picture {annotation['image_id']} in '{path}' {wrong}; correct "
+                'the file.'
+            )
+        size = sizes.get(annotation['image_id'])
+        if size:
+            beyond += _reaches_beyond(annotation['bbox'], size)
+        if reason := _left_out(annotation, size, known):
+            file.left_out[reason] += 1
+    if beyond > SOME * file.objects:
+        raise UserError(
+            f"{beyond} of the {file.objects} boxes in '{path}' reach far beyond their "
+            'pictures; bbox must be [x, y, width, height] in pixels, from the left upper corner.'
+        )
+    if file.left_out[NO_PICTURE] == file.objects and (file.objects or not test_mode):
+        raise UserError(
+            f"Annotation file '{path}' has no annotation of any of its {len(sizes)} pictures "
+            f'({file.objects} of others), so there is nothing to learn or to score; complete the '
+            'file, or correct image_id.'
+        )
+    check_sizes(told['images'], folder, path, loader_of(dataset.get('pipeline')))
+    return file
+
+
+def _left_out(
+    annotation: Mapping, size: tuple[int, int] | None, known: Mapping[Any, bool]
+) -> str | None:
+    """Say why `CocoDataset.parse_data_info` leaves an annotation out, if it does."""
+    x, y, width, height = annotation['bbox']
+    if size is None:
+        return NO_PICTURE
+    if annotation.get('ignore'):
+        return 'marked with ignore'
+    if min(x + width, size[0]) <= max(x, 0) or min(y + height, size[1]) <= max(y, 0):
+        return OUTSIDE
+    if annotation['area'] <= 0:
+        return 'of area 0'
+    if width < 1 or height < 1:
+        return 'of less than a pixel'
+    return None if known[annotation['category_id']] else OTHER_CLASS
+
+
+def _check_objects(told: dict[str, list[dict]], path: str) -> None:
+    for kind, keys in DEMANDED.items():
+        demanded = set(keys)
+        for number, thing in enumerate(told[kind]):
+            if not isinstance(thing, dict) or not demanded <= thing.keys():
+                missing = [key for key in keys if not isinstance(thing, dict) or key not in thing]
+                raise UserError(
+                    f"Number {number} of {kind} in '{path}' has no {' and no '.join(missing)}; "
+                    f'each needs {", ".join(keys)}.'
+                )
+    for image in told['images']:
+        size = image['width'], image['height']
+        # COCO's evaluation of masks takes no others.
+        if not all(type(length) is int and length > 0 for length in size):
+            raise UserError(
+                f"'{path}' gives '{image['file_name']}' the width {size[0]!r} and the height "
+                f'{size[1]!r}, but both must be whole numbers of pixels; correct the file.'
+            )
+        if not isinstance(image['file_name'], str) or not _is_id(image['id']):
+            raise UserError(
+                f"A picture in '{path}' has the file_name {image['file_name']!r} and the id "
+                f'{image["id"]!r}, but a text and a number were expected; correct the file.'
+            )
+    if len({type(image['id']) for image in told['images']}) > 1:
+        raise UserError(
+            f"The ids of the pictures in '{path}' are numbers and texts, which COCO's evaluation "
+            'cannot sort; write all as numbers.'
+        )
+
+
+def _classes(dataset: Mapping) -> Sequence[str]:
+    """Tell the classes of a dataset: those of its config, or else of its class."""
+    metainfo = dataset.get('metainfo')
+    names = metainfo.get('classes') if isinstance(metainfo, Mapping) else None
+    if isinstance(names, str) and not os.path.isfile(names):
+        raise UserError(
+            f"metainfo.classes of the dataset is the text '{names}', but it must be a tuple; a "
+            f"single class takes a comma: classes=('{names}',)."
+        )
+    if names is None or isinstance(names, str):
+        kind = dataset['type']
+        if isinstance(kind, str):
+            with DATASETS.switch_scope_and_registry(None) as registry:
+                kind = registry.get(kind)
+        return kind._load_metainfo(metainfo and dict(metainfo)).get('classes') or ()
+    return names
+
+
+def _check_categories(
+    names: Sequence[str], categories: list[dict], annotations: list[dict], path: str
+) -> None:
+    """Demand that classes stand in the order of the categories, by which mmdet numbers them."""
+    by_id: dict[Any, str] = {}
+    by_name: dict[str, Any] = {}
+    for category in categories:
+        id, name = category['id'], category['name']
+        if not isinstance(name, str) or not _is_id(id):
+            raise UserError(
+                f"A category in '{path}' has the name {name!r} and the id {id!r}, but a text and a "
+                'number were expected; correct the file.'
+            )
+        if id in by_id:
+            raise UserError(
+                f"The categories '{by_id[id]}' and '{name}' in '{path}' have the same id {id}; "
+                'give each an id of its own.'
+            )
+        if name in by_name and name in names:
+            used = {annotation['category_id'] for annotation in annotations}
+            unused = [i for i in (by_name[name], id) if i not in used]
+            way = 'rename one, or give its annotations the id of the other'
+            if unused:
+                way = f'take out that with id {unused[0]}, which no annotation uses, or rename it'
+            raise UserError(
+                f"Two categories in '{path}' have the same name '{name}' (ids {by_name[name]} and "
+                f'{id}), so mmdet would count them as two classes; {way}.'
+            )
+        by_id[id], by_name[name] = name, id
+    there = [category['name'] for category in categories]
+    if missing := [name for name in names if name not in there]:
+        shown = ', '.join(map(str, there[:20])) + (', ...' if len(there) > 20 else '')
+        raise UserError(
+            f"The dataset has the class '{missing[0]}', but the categories of '{path}' are "
+            f'{shown}; write them into metainfo.classes of the dataset as they stand there.'
+        )
+    order = [name for name in there if name in names]
+    if order != list(names):
+        raise UserError(
+            f"metainfo.classes of the dataset is {tuple(names)}, but '{path}' has {tuple(order)}; "
+            'write the classes in the order of the categories, by which mmdet numbers them.'
+        )
+
+
+def _is_sound(annotation: Mapping) -> bool:
+    """Tell in less time than `_what_is_wrong` that nothing is."""
+    try:
+        x, y, width, height = annotation['bbox']
+        return math.isfinite(x + y + width + height + annotation['area']) and (
+            annotation.get('iscrowd', 0) in (0, 1)
+        )
+    except (TypeError, ValueError):
+        return False
+
+
+def _what_is_wrong(annotation: Mapping) -> str:
+    box, area, crowd = annotation['bbox'], annotation['area'], annotation.get('iscrowd')
+    if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)):
+        return f'has the bbox {box}, but it must be four numbers, [x, y, width, height]'
+    if not _is_number(area):
+        return f'has the area {area!r}, but it must be a number of pixels'
+    if crowd is not None and crowd not in (0, 1):
+        return f'has iscrowd {crowd!r}, but it must be 0 or 1'
+    for key in IDS:
+        if not _is_id(annotation[key]):
+            return f'has the {key} {annotation[key]!r}, but it must be a whole number'
+    return ''
+
+
+def _is_id(value: Any) -> bool:
+    return isinstance(value, int | str) and not isinstance(value, bool)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+def _reaches_beyond(box: list[float], size: tuple[float, float]) -> bool:
+    x, y, width, height = box
+    right, bottom = size[0] * (1 + BEYOND), size[1] * (1 + BEYOND)
+    return x + width > right or y + height > bottom
+
+
+def loads_masks(pipeline: object) -> bool:
+    steps = pipeline if isinstance(pipeline, list | tuple) else ()
+    return any(isinstance(step, Mapping) and step.get('with_mask') for step in steps)

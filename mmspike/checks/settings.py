@@ -1,0 +1,128 @@
+"""Check numbers and names in a config that mmengine and torch check late or not at all."""
+
+import logging
+import multiprocessing
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from mmengine.config import Config
+
+from mmspike.checks.misspelt import WAY_OUT
+from mmspike.config import walk
+from mmspike.errors import UserError, did_you_mean
+
+# What is expected of a value, and whether one is so.
+Rule = tuple[str, Callable[[Any], bool]]
+
+
+def _whole(least: int, most: int | None = None) -> Rule:
+    bounds = f'from {least}' if most is None else f'from {least} to {most}'
+    return (
+        f'a whole number {bounds}',
+        lambda value: isinstance(value, int) and value >= least and (most is None or value <= most),
+    )
+
+
+def _number(least: float) -> Rule:
+    return (
+        f'a number from {least:g}',
+        lambda value: isinstance(value, int | float) and value >= least,
+    )
+
+
+def _above_zero() -> Rule:
+    return 'a number above 0', lambda value: isinstance(value, int | float) and value > 0
+
+
+def _or_never(rule: Rule) -> Rule:
+    return f'{rule[0]}, or -1 for never,', lambda value: value == -1 or rule[1](value)
+
+
+COMMON: dict[str, Rule] = {
+    'randomness.seed': _whole(0, 2**32 - 1),
+}
+LOADER: dict[str, Rule] = {
+    'batch_size': _whole(1),
+    'num_workers': _whole(0),
+    'prefetch_factor': _whole(1),
+}
+TRAINING: dict[str, Rule] = {
+    'train_cfg.max_epochs': _whole(1),
+    'train_cfg.max_iters': _whole(1),
+    'train_cfg.val_begin': _whole(0),
+    'train_cfg.val_interval': _whole(1),
+    'optim_wrapper.accumulative_counts': _whole(1),
+    'optim_wrapper.clip_grad.max_norm': _above_zero(),
+    'optim_wrapper.optimizer.lr': _number(0),
+    'optim_wrapper.optimizer.weight_decay': _number(0),
+    'default_hooks.checkpoint.interval': _or_never(_whole(1)),
+    'default_hooks.logger.interval': _whole(1),
+    'auto_scale_lr.base_batch_size': _whole(1),
+}
+
+
+def check_values(config: Config, splits: Iterable[str]) -> None:
+    """Demand that what a run counts and measures by is of the right kind and in its range.
+
+    Args:
+        config: The whole config. What it does not set, or sets to None, is not looked at.
+        splits: Which of ``train``, ``val`` and ``test`` will run.
+
+    Raises:
+        UserError: If a value is of the wrong kind or out of range.
+    """
+    given = dict(walk(config._cfg_dict))
+    rules = dict(COMMON)
+    for split in splits:
+        rules |= {f'{split}_dataloader.{key}': rule for key, rule in LOADER.items()}
+        if split == 'train':
+            rules |= TRAINING
+    for key, (expected, fits) in rules.items():
+        value = given.get(key)
+        if value is not None and (isinstance(value, bool) or not fits(value)):
+            raise UserError(f'{key} is {value!r}, but {expected} was expected; {WAY_OUT}.')
+    _demand_name(given, 'env_cfg.mp_cfg.mp_start_method', multiprocessing.get_all_start_methods())
+    if not isinstance(given.get('log_level'), int):
+        # The public getLevelNamesMapping came with Python 3.11.
+        _demand_name(given, 'log_level', list(logging._nameToLevel))
+
+
+def _demand_name(given: Mapping[str, Any], key: str, names: list[str]) -> None:
+    name = given.get(key)
+    if name is not None and name not in names:
+        raise UserError(
+            f'{key} is {name!r}, but one of {", ".join(names)} was expected'
+            f'{did_you_mean(str(name), names)}; {WAY_OUT}.'
+        )
+
+
+def check_runner_options(config: Config) -> None:
+    """Refuse what a runner reads, but what cannot do for the config's model what it says.
+
+    Args:
+        config: The whole config of a training.
+
+    Raises:
+        UserError: If the config asks for it.
+    """
+    # mmengine's checkpointing is reentrant: gradients pass only where an argument is a tensor that
+    # needs one. A picture is none, nor are the features that a neck or a head gets as a tuple.
+    if modules := config.get('activation_checkpointing'):
+        raise UserError(
+            f'activation_checkpointing is {modules!r}, but mmengine computes again in a way that '
+            'gives a backbone, and whatever takes a tuple, no gradient, so that it never learns; '
+            'leave it out and save memory with model.backbone.with_cp=True.'
+        )
+    types = (value for key, value in walk(config.model) if key.rpartition('.')[2] == 'type')
+    spiking = any(str(kind).startswith('mmspike.') for kind in types)
+    if spiking and (modules := config.get('efficient_conv_bn_eval')):
+        raise UserError(
+            f'efficient_conv_bn_eval is {modules!r}, but torch.fx, by which mmengine does it, '
+            'cannot trace a spiking model; leave it out.'
+        )
+    if config.get('strategy') or config.get('runner_type') == 'FlexibleRunner':
+        raise UserError(
+            'the config asks for the FlexibleRunner of mmengine and its strategies, which '
+            'mmspike does not know; leave strategy and runner_type out, and use '
+            'tools/dist_train.sh for several GPUs.'
+        )

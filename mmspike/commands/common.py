@@ -1,0 +1,104 @@
+"""What the commands train and test share: their options, the config, and the checks of the data."""
+
+import os
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.runner import Runner
+
+from mmspike.checkpoint import (
+    allow_mmengine_types,
+)
+from mmspike.checks.classes import (
+    classes_of,
+)
+from mmspike.checks.data import (
+    build_dataset,
+    check_classes,
+    check_data,
+    check_detector,
+    inner_datasets,
+)
+from mmspike.checks.evaluators import check_evaluators
+from mmspike.checks.settings import check_values
+from mmspike.commands.loaded_pictures import draw_loaded
+from mmspike.commands.run_report import RunReport
+from mmspike.compat import make_torchvision_importable
+from mmspike.config import config_parser, load_config
+from mmspike.errors import UserError
+from mmspike.process import add_hook, leave_group, use_cpu_well, use_launcher
+
+WEIGHTS_HOOK = 'mmspike.CheckWeightsHook'
+
+
+def run_tool(main: Callable[[], object]) -> None:
+    """Run a command; print a UserError as one sentence and end with exit code 1.
+
+    Args:
+        main: The command without arguments.
+    """
+    try:
+        main()
+        leave_group()
+    except UserError as error:
+        sys.exit(f'Error: {error.sentence}')
+
+
+def common_parser(description: str) -> ArgumentParser:
+    parser = config_parser(description)
+    parser.add_argument('--work-dir', help='folder for logs, checkpoints and metrics')
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+        help='how several processes were started',
+    )
+    parser.add_argument(
+        '-v', '--verbose', action='store_true', help='show on the console all that the log gets'
+    )
+    # torch.distributed.launch passes this to every process.
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+    return parser
+
+
+def prepare(args: Namespace, splits: Sequence[str]) -> Config:
+    """Load the config, apply what both tools share, and check the data's files."""
+    make_torchvision_importable()  # mmengine and mmpretrain import it.
+    if get_device() == 'cpu':
+        use_cpu_well()
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    config = load_config(args.config, args.cfg_options)
+    if args.work_dir is not None:
+        config.work_dir = args.work_dir
+    elif config.get('work_dir') is None:
+        config.work_dir = os.path.join('work_dirs', Path(args.config).stem)
+    check_values(config, splits)
+    for split in splits:
+        loader = config.get(f'{split}_dataloader')
+        # torch would refuse a process that lives on where there is none.
+        if loader and loader.get('num_workers') == 0 and loader.get('persistent_workers'):
+            loader.persistent_workers = False
+    check_data(config, splits)
+    add_hook(config, WEIGHTS_HOOK)
+    # The stock loader of older mmengine has no list of its own for torch's plain-data mode.
+    allow_mmengine_types()
+    use_launcher(config, args.launcher)
+    return config
+
+
+def check_dataset(runner: Runner, split: str, report: RunReport) -> list[str]:
+    """Check the dataset of a dataloader, and return its classes."""
+    loader = f'{split}_dataloader'
+    dataset = build_dataset(lambda: getattr(runner, loader), runner.cfg[loader], split)
+    report.data(split, getattr(runner, loader))
+    if split == 'train':
+        report.pictures(draw_loaded(runner, split))
+    check_classes(runner.model, dataset)
+    check_detector(runner, split)
+    if split != 'train':
+        check_evaluators(runner, split, inner_datasets(dataset))
+    return classes_of(dataset)

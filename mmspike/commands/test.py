@@ -1,0 +1,158 @@
+"""Test a model: mAP, mIoU or accuracy."""
+
+import logging
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+
+from mmcv.cnn import is_norm
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.logging import print_log
+from mmengine.runner import Runner
+
+from mmspike.checkpoint import (
+    is_local,
+    load_checkpoint_file,
+    plain_data_only,
+)
+from mmspike.checks.classes import (
+    check_same_classes,
+    checkpoint_classes,
+)
+from mmspike.checks.misspelt import name_misspellings
+from mmspike.checks.weights import (
+    check_fits,
+    is_wrapped,
+)
+from mmspike.commands.common import check_dataset, common_parser, prepare
+from mmspike.commands.console_log import build_runner, quiet_console
+from mmspike.commands.pictures import draw_as_loaded
+from mmspike.commands.run_report import RunReport
+from mmspike.deploy import FORMS, reparameterize
+from mmspike.hooks.compiling import compile_in_long_runs
+from mmspike.hosts import Library, library_of
+
+
+@name_misspellings()
+def test(argv: Sequence[str] | None = None) -> dict[str, float]:
+    """Test as a command line says.
+
+    Args:
+        argv: The arguments; those of the process by default.
+
+    Returns:
+        The metrics.
+
+    Raises:
+        UserError: If the command, the config, the data or the checkpoint is not usable.
+    """
+    args = _test_parser().parse_args(argv)
+    with quiet_console(args.verbose):
+        return _test(args)
+
+
+def _test(args: Namespace) -> dict[str, float]:
+    config = prepare(args, ('test',))
+    config.load_from, config.resume = args.checkpoint, False
+    checkpoint = load_checkpoint_file(args.checkpoint) if is_local(args.checkpoint) else None
+    library = library_of(config)
+    if args.show or args.show_dir:
+        library.show_predictions(config, args)
+    leave_mean_out(config)
+    if args.tta:
+        library.use_tta(config)
+    if args.amp:
+        use_mixed_precision(config, library)
+    if args.out:
+        library.name_output(config, args.out)
+    runner = build_runner(config, args.verbose)
+    if args.show or args.show_dir:
+        draw_as_loaded(runner.visualizer)
+    places = dict(weights=args.checkpoint, predictions=args.out, pictures=args.show_dir)
+    report = RunReport(runner, 'Testing', **places)
+    if checkpoint:
+        check_fits(runner.model, checkpoint, args.checkpoint)
+    scored = check_dataset(runner, 'test', report)
+    if checkpoint:
+        learnt = checkpoint_classes(checkpoint)
+        named = f"checkpoint '{args.checkpoint}'"
+        check_same_classes(learnt, named, scored, 'test_dataloader')
+    if args.deploy:
+        with plain_data_only(args.checkpoint):
+            deploy(runner, args.deploy)
+    if args.out:
+        library.dump_predictions(runner, args.out)
+    compile_in_long_runs(runner.model, len(runner.test_dataloader))
+    with plain_data_only(args.checkpoint):
+        metrics = runner.test()
+    report.done()
+    return metrics
+
+
+def _test_parser() -> ArgumentParser:
+    parser = common_parser('Test and evaluate a model')
+    parser.add_argument('checkpoint', help='checkpoint file or URL')
+    parser.add_argument(
+        '--out', help='dump predictions: a .pkl file for mmdet and mmpretrain, a folder for mmseg'
+    )
+    parser.add_argument('--show', action='store_true', help='show predictions in a window')
+    parser.add_argument('--show-dir', help='folder for images with drawn predictions')
+    parser.add_argument('--wait-time', type=float, default=2, help='seconds per shown image')
+    parser.add_argument(
+        '--deploy',
+        choices=FORMS,
+        help='test the merged model: spike as a chip runs it, fast as a CPU or GPU does',
+    )
+    parser.add_argument('--tta', action='store_true', help='test-time augmentation')
+    parser.add_argument(
+        '--amp', action='store_true', help='mixed precision: bfloat16 on a CPU, float16 on a GPU'
+    )
+    return parser
+
+
+def use_mixed_precision(config: Config, library: Library) -> None:
+    """Let the test loop run in bfloat16 on a CPU, in float16 on a GPU.
+
+    Args:
+        config: The config to complete.
+        library: Its library.
+
+    Raises:
+        UserError: If it is a detector's, on a CPU.
+    """
+    library.check_half('--amp', get_device())
+    config.test_cfg.fp16 = True
+
+
+def leave_mean_out(config: Config) -> None:
+    """Take mmengine's EMAHook out of a config: what it saves as the weights is the mean already.
+
+    Args:
+        config: The config of a test.
+    """
+    hooks = config.get('custom_hooks') or []
+    config.custom_hooks = [h for h in hooks if str(h.get('type')).split('.')[-1] != 'EMAHook']
+
+
+def deploy(runner: Runner, form: str) -> None:
+    """Load the weights, and put the model into the form in which it runs.
+
+    Args:
+        runner: The runner about to test.
+        form: A form of `mmspike.deploy.reparameterize`.
+    """
+    runner.load_or_resume()
+    holder, name, model = runner, 'model', runner.model
+    while is_wrapped(model):
+        holder, name, model = model, 'module', model.module
+    merged = reparameterize(model.eval(), form)
+    norms = [name for name, part in merged.named_modules() if is_norm(part)]
+    if norms:
+        print_log(
+            f'--deploy {form} leaves {len(norms)} norms as they are, such as {norms[0]}: they '
+            'share a convolution with others, as the levels of RetinaNet and RTMDet do, or depend '
+            'on the input, so no weights can hold them.',
+            logger='current',
+            level=logging.WARNING,
+        )
+    setattr(holder, name, merged)

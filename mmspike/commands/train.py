@@ -1,0 +1,167 @@
+"""Train a model."""
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.runner import Runner
+
+from mmspike.checkpoint import (
+    check_resumable,
+    demand_start,
+    is_local,
+    latest_checkpoint,
+    load_checkpoint_file,
+    plain_data_only,
+)
+from mmspike.checks.classes import (
+    check_same_classes,
+    checkpoint_classes,
+    compare_category_ids,
+)
+from mmspike.checks.misspelt import name_misspellings
+from mmspike.checks.settings import check_runner_options
+from mmspike.checks.weights import (
+    check_fits,
+    check_pretrained,
+    check_start,
+    check_teacher,
+    pretrained_files,
+    start_without_pretrained,
+)
+from mmspike.commands.common import check_dataset, common_parser, prepare
+from mmspike.commands.console_log import build_runner, quiet_console
+from mmspike.commands.run_report import RunReport
+from mmspike.config import check_variable
+from mmspike.errors import UserError
+from mmspike.hooks.compiling import compile_in_long_runs
+from mmspike.process import add_hook
+
+FINITE_LOSS_HOOK = 'mmspike.CheckFiniteLossHook'
+SCHEDULE_HOOK = 'mmspike.CheckScheduleHook'
+REPEATABLE_RUN_HOOK = 'mmspike.RepeatableRunHook'
+
+
+@name_misspellings()
+def train(argv: Sequence[str] | None = None) -> Runner:
+    """Train as a command line says.
+
+    Args:
+        argv: The arguments; those of the process by default.
+
+    Returns:
+        The runner, with the trained model.
+
+    Raises:
+        UserError: If the command, the config, the data or a checkpoint is not usable.
+    """
+    args = _train_parser().parse_args(argv)
+    with quiet_console(args.verbose):
+        return _train(args)
+
+
+def _train(args: Namespace) -> Runner:
+    config = prepare(args, ('train', 'val'))
+    _set_train_options(config, args)
+    pretrained = [str(path) for path in pretrained_files(config.model)]
+    for path in pretrained:
+        load_checkpoint_file(path)
+    path, resume = config.get('load_from'), config.get('resume')
+    if not resume and path and is_local(path):
+        demand_start(path, args.config)
+    checkpoint = load_checkpoint_file(path) if path and is_local(path) else None
+    if checkpoint and resume:
+        check_resumable(checkpoint, path)
+    runner = build_runner(config, args.verbose)
+    report = RunReport(runner, 'Training', pretrained=', '.join(pretrained), weights=path)
+    check_teacher(runner.model)
+    if path:
+        start_without_pretrained(runner.model, f"all weights come from '{path}'")
+    else:
+        check_variable(config)
+    if checkpoint is None:
+        check_pretrained(runner.model)
+    # Only a resumed run must fit: weights for a new one may come from other classes.
+    elif resume:
+        check_fits(runner.model, checkpoint, path)
+    elif warning := check_start(runner.model, checkpoint, path):
+        runner.logger.warning(warning)
+    learnt = check_dataset(runner, 'train', report)
+    report.length()
+    if checkpoint and resume:
+        known = checkpoint_classes(checkpoint)
+        check_same_classes(known, f"checkpoint '{path}'", learnt, 'train_dataloader')
+    if config.get('val_dataloader') is not None:
+        scored = check_dataset(runner, 'val', report)
+        check_same_classes(learnt, 'train_dataloader', scored, 'val_dataloader')
+        compare_category_ids(runner.train_dataloader.dataset, runner.val_dataloader.dataset)
+    compile_in_long_runs(runner.model, runner.train_loop.max_iters)
+    with plain_data_only(path):
+        runner.train()
+    report.done()
+    return runner
+
+
+def _train_parser() -> ArgumentParser:
+    parser = common_parser('Train a model')
+    parser.add_argument('--amp', action='store_true', help='mixed precision (needs a GPU)')
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='CHECKPOINT',
+        help='go on from a checkpoint; without a path, from the latest in the work dir',
+    )
+    parser.add_argument(
+        '--auto-scale-lr',
+        action='store_true',
+        help='scale the learning rate with the batch size over all processes',
+    )
+    return parser
+
+
+def _set_train_options(config: Config, args: Namespace) -> None:
+    check_runner_options(config)
+    if args.amp:
+        _use_amp(config)
+    if args.auto_scale_lr:
+        if not config.get('auto_scale_lr', {}).get('base_batch_size'):
+            raise UserError(
+                '--auto-scale-lr needs auto_scale_lr.base_batch_size, but the config '
+                'has none; add it or leave the option out.'
+            )
+        config.auto_scale_lr.enable = True
+    if args.resume not in (None, 'auto'):
+        config.resume, config.load_from = True, args.resume
+    elif args.resume or config.get('resume') and config.get('load_from') is None:
+        # Before its first checkpoint a run that resumes starts as it would without.
+        latest = latest_checkpoint(config.work_dir)
+        config.resume = latest is not None
+        config.load_from = latest or config.get('load_from')
+    add_hook(config, FINITE_LOSS_HOOK)
+    add_hook(config, SCHEDULE_HOOK)
+    # Copies, put back: a ConfigDict's setdefault hands out what it does not store.
+    default_hooks = dict(config.get('default_hooks') or {})
+    saving = default_hooks.get('checkpoint', {'type': 'CheckpointHook'})
+    if saving and saving.get('type', 'CheckpointHook') == 'CheckpointHook':
+        default_hooks['checkpoint'] = {**saving, 'type': 'mmspike.WholeCheckpointHook'}
+        config.default_hooks = default_hooks
+    if (config.get('randomness') or {}).get('seed') is not None:
+        add_hook(config, REPEATABLE_RUN_HOOK)
+        # Processes that live on would carry their random numbers over to the next epoch.
+        if 'max_epochs' in config.train_cfg:
+            config.train_dataloader.persistent_workers = False
+
+
+def _use_amp(config: Config) -> None:
+    wrapper = config.optim_wrapper
+    if get_device() == 'cpu':
+        raise UserError('--amp needs a GPU, and this machine shows none; leave --amp out.')
+    if wrapper.get('type', 'OptimWrapper') not in ('OptimWrapper', 'AmpOptimWrapper'):
+        raise UserError(
+            f'--amp works with optim_wrapper.type OptimWrapper, but the config says '
+            f'{wrapper.type}; leave --amp out or change it there.'
+        )
+    wrapper.type = 'AmpOptimWrapper'
+    wrapper.setdefault('loss_scale', 'dynamic')
