@@ -3,7 +3,7 @@
 
 import argparse
 
-from mmspike.commands.train import run_tool
+from mmspike.commands.common import run_tool
 from mmspike.datasets.moving_shapes import generate_moving_shapes
 
 

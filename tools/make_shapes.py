@@ -3,7 +3,7 @@
 
 import argparse
 
-from mmspike.commands.train import run_tool
+from mmspike.commands.common import run_tool
 from mmspike.datasets.shape_crops import cut_shapes
 from mmspike.datasets.shapes import generate_shapes
 

@@ -82,7 +82,11 @@ def measure(args: Namespace) -> Energy:
     config = load_config(args.config, args.cfg_options)
     library = library_of(config)
     if args.rates and not args.images and args.size is None:
-        args.size = _own_size(config)
+        args.size = library.usual_size
+        if args.size is None:
+            raise UserError(
+                '--rates needs --size, the pixels of a square image, or --images; add one.'
+            )
     if args.images:
         paths = find_images(args.images)[: args.num_images]
         args.num_images = len(paths)
@@ -95,17 +99,6 @@ def measure(args: Namespace) -> Energy:
         sized = args.size is not None
         batches = [noise_batch(config, library, args.size)] if sized else _batches(config, model)
         return _run(meter, model.test_step, islice(batches, args.num_images), args)
-
-
-def _own_size(config: Config) -> int:
-    """Return 224, at which classifiers are compared, for the rates of a table.
-
-    Raises:
-        UserError: If the config is of no classifier.
-    """
-    if config.default_scope != 'mmpretrain':
-        raise UserError('--rates needs --size, the pixels of a square image, or --images; add one.')
-    return 224
 
 
 def _run(meter: EnergyMeter, run: Callable, inputs: Iterable, args: Namespace) -> Energy:

@@ -26,6 +26,7 @@ class Library:
         tta_model: Config of the model that merges the views of a picture, None if there is none.
         behind_flips: What transforms have in their names that must stand behind the flips of
             test-time augmentation.
+        usual_size: Pixels of a side at which its models are compared, None if there is no such.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Library:
     visualizer: str
     tta_model: dict | None = None
     behind_flips: str | None = None
+    usual_size: int | None = None
 
     def make_sample(self, **meta: Any) -> Any:
         """Make an empty data sample.

@@ -15,6 +15,7 @@ class MMPretrain(Library):
     hook = 'VisualizationHook'
     visualizer = 'UniversalVisualizer'
     tta_model = dict(type='AverageClsScoreTTA')
+    usual_size = 224
 
     def add_truth(self, sample: Any, height: int, width: int) -> None:
         sample.set_gt_label(0)

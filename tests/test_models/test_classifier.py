@@ -11,7 +11,7 @@ from spikes import may_see_real_values, see_real_values
 
 from mmspike.analysis.spike_driven import enliven
 from mmspike.commands.convert import convert_checkpoint
-from mmspike.commands.train import test as run_test
+from mmspike.commands.test import test as run_test
 from mmspike.errors import UserError
 from mmspike.models.backbones.released import convert_state_dict
 
