@@ -3,12 +3,18 @@ default_hooks = dict(
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=100),
     param_scheduler=dict(type='ParamSchedulerHook'),
-    checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=2),
+    checkpoint=dict(type='mmspike.WholeCheckpointHook', interval=1, max_keep_ckpts=2),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     visualization=dict(type='VisualizationHook', enable=False),
 )
 custom_hooks = [
+    # mmspike's own, which its commands give any config.
     dict(type='mmspike.CheckFiniteLossHook'),
+    dict(type='mmspike.CheckWeightsHook'),
+    dict(type='mmspike.CheckScheduleHook'),
+    dict(type='mmspike.FollowModelHook'),
+    dict(type='mmspike.CompileNeuronsHook'),
+    dict(type='mmspike.RepeatableRunHook'),
     # The running statistics of BN differ between processes; validate with their mean.
     dict(type='SyncBuffersHook'),
 ]

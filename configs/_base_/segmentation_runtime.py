@@ -3,11 +3,21 @@ default_hooks = dict(
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=50, log_metric_by_epoch=False),
     param_scheduler=dict(type='ParamSchedulerHook'),
-    checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=8000, max_keep_ckpts=2),
+    checkpoint=dict(
+        type='mmspike.WholeCheckpointHook', by_epoch=False, interval=8000, max_keep_ckpts=2
+    ),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     visualization=dict(type='SegVisualizationHook'),
 )
-custom_hooks = [dict(type='mmspike.CheckFiniteLossHook')]
+custom_hooks = [
+    # mmspike's own, which its commands give any config.
+    dict(type='mmspike.CheckFiniteLossHook'),
+    dict(type='mmspike.CheckWeightsHook'),
+    dict(type='mmspike.CheckScheduleHook'),
+    dict(type='mmspike.FollowModelHook'),
+    dict(type='mmspike.CompileNeuronsHook'),
+    dict(type='mmspike.RepeatableRunHook'),
+]
 # Several GPUs share their batch statistics; one process trains with plain BN.
 sync_bn = 'torch'
 env_cfg = dict(

@@ -17,8 +17,6 @@ from mmspike.checks.annotations import checked_annotations, places_of
 from mmspike.checks.label_maps import LABELS, look_at_label_maps, tell_passed_over
 from mmspike.checks.objects import HandedOut, tell_objects
 from mmspike.checks.weights import unwrap
-from mmspike.datasets.event_transforms import follow_backbone
-from mmspike.datasets.transforms import LoadSegAnnotations
 from mmspike.errors import UserError
 
 FOLDERS_OF_CLASSES = ('ImageNet', 'CustomDataset')  # Of mmpretrain; they download nothing.
@@ -215,21 +213,19 @@ def _check_folder(folder: str, images: Mapping[str, str], labels: bool) -> None:
 
 
 def check_classes(model: nn.Module, dataset: Dataset) -> None:
-    """Compare a dataset's classes with its model and, when they are loaded, with its labels.
+    """Compare a dataset's classes with its model.
 
     Args:
         model: The model, possibly wrapped for distribution.
-        dataset: Its dataset, wrapped or not. Here every `mmspike.LoadSegAnnotations` in it that has
-            no `num_classes` gets it, and every transform that makes frames the backbone's T.
+        dataset: Its dataset, wrapped or not.
 
     Raises:
-        UserError: If the dataset has more classes than a segmentor or classifier, a loss other
-            weights, or a transform another T than the backbone.
+        UserError: If the dataset has more classes than a segmentor or classifier, or a loss other
+            weights.
     """
     model = unwrap(model)
     _check_class_weights(model)
     for inner in inner_datasets(dataset):
-        follow_backbone(_transforms(getattr(inner, 'pipeline', None)), model)
         classes = getattr(inner, 'metainfo', {}).get('classes')
         if not classes:
             continue
@@ -248,9 +244,6 @@ def check_classes(model: nn.Module, dataset: Dataset) -> None:
                     logger='current',
                     level=logging.WARNING,
                 )
-        for transform in _transforms(getattr(inner, 'pipeline', None)):
-            if isinstance(transform, LoadSegAnnotations) and transform.num_classes is None:
-                transform.num_classes = len(classes)
 
 
 def check_detector(runner: Runner, split: str) -> None:
@@ -286,12 +279,3 @@ def _check_class_weights(model: nn.Module) -> None:
                     f'{name}.loss_decode.class_weight has {len(weights)} numbers, but num_classes '
                     f'of {name} is {head.num_classes}; give one for each class, or None.'
                 )
-
-
-def _transforms(node: object) -> Iterator[object]:
-    """Yield every transform below a pipeline, also those inside others such as TestTimeAug."""
-    if not isinstance(node, (list, tuple)):
-        yield node
-        node = getattr(node, 'transforms', None) or getattr(node, 'subroutines', None) or []
-    for child in node:
-        yield from _transforms(child)

@@ -30,9 +30,11 @@ from mmspike.commands.run_report import RunReport
 from mmspike.compat import make_torchvision_importable
 from mmspike.config import config_parser, load_config
 from mmspike.errors import UserError
+from mmspike.hooks.follow_model_hook import follow_model
 from mmspike.process import add_hook, leave_group, use_cpu_well, use_launcher
 
-WEIGHTS_HOOK = 'mmspike.CheckWeightsHook'
+# Those of mmspike's own configs, for any other.
+HOOKS = (*('mmspike.CheckWeightsHook', 'mmspike.FollowModelHook', 'mmspike.CompileNeuronsHook'),)
 
 
 def run_tool(main: Callable[[], object]) -> None:
@@ -83,7 +85,8 @@ def prepare(args: Namespace, splits: Sequence[str]) -> Config:
         if loader and loader.get('num_workers') == 0 and loader.get('persistent_workers'):
             loader.persistent_workers = False
     check_data(config, splits)
-    add_hook(config, WEIGHTS_HOOK)
+    for hook in HOOKS:
+        add_hook(config, hook)
     # The stock loader of older mmengine has no list of its own for torch's plain-data mode.
     allow_mmengine_types()
     use_launcher(config, args.launcher)
@@ -95,10 +98,11 @@ def check_dataset(runner: Runner, split: str, report: RunReport) -> list[str]:
     loader = f'{split}_dataloader'
     dataset = build_dataset(lambda: getattr(runner, loader), runner.cfg[loader], split)
     report.data(split, getattr(runner, loader))
-    if split == 'train':
-        report.pictures(draw_loaded(runner, split))
     check_classes(runner.model, dataset)
     check_detector(runner, split)
+    follow_model(runner.model, dataset)
+    if split == 'train':
+        report.pictures(draw_loaded(runner, split))
     if split != 'train':
         check_evaluators(runner, split, inner_datasets(dataset))
     return classes_of(dataset)

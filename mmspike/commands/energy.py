@@ -22,6 +22,7 @@ from mmspike.commands.media import find_images, make_folder
 from mmspike.compat import make_torchvision_importable
 from mmspike.config import config_parser, load_config
 from mmspike.errors import UserError
+from mmspike.hooks.follow_model_hook import follow_model
 from mmspike.hosts import library_of
 from mmspike.hosts.batches import build_model, noise_batch
 from mmspike.hosts.inferencers import HostModel, use_device
@@ -119,4 +120,5 @@ def _batches(config: Config, model: nn.Module) -> Iterator[dict]:
     with name_misspellings():
         dataset = build_dataset(build, settings)
     check_classes(model, dataset)
+    follow_model(model, dataset)
     yield from build()

@@ -29,7 +29,6 @@ from mmspike.commands.console_log import build_runner, quiet_console
 from mmspike.commands.pictures import draw_as_loaded
 from mmspike.commands.run_report import RunReport
 from mmspike.deploy import FORMS, reparameterize
-from mmspike.hooks.compiling import compile_in_long_runs
 from mmspike.hosts import Library, library_of
 
 
@@ -82,7 +81,6 @@ def _test(args: Namespace) -> dict[str, float]:
             deploy(runner, args.deploy)
     if args.out:
         library.dump_predictions(runner, args.out)
-    compile_in_long_runs(runner.model, len(runner.test_dataloader))
     with plain_data_only(args.checkpoint):
         metrics = runner.test()
     report.done()

@@ -35,7 +35,6 @@ from mmspike.commands.console_log import build_runner, quiet_console
 from mmspike.commands.run_report import RunReport
 from mmspike.config import check_variable
 from mmspike.errors import UserError
-from mmspike.hooks.compiling import compile_in_long_runs
 from mmspike.process import add_hook
 
 FINITE_LOSS_HOOK = 'mmspike.CheckFiniteLossHook'
@@ -96,7 +95,6 @@ def _train(args: Namespace) -> Runner:
         scored = check_dataset(runner, 'val', report)
         check_same_classes(learnt, 'train_dataloader', scored, 'val_dataloader')
         compare_category_ids(runner.train_dataloader.dataset, runner.val_dataloader.dataset)
-    compile_in_long_runs(runner.model, runner.train_loop.max_iters)
     with plain_data_only(path):
         runner.train()
     report.done()
@@ -147,11 +145,7 @@ def _set_train_options(config: Config, args: Namespace) -> None:
     if saving and saving.get('type', 'CheckpointHook') == 'CheckpointHook':
         default_hooks['checkpoint'] = {**saving, 'type': 'mmspike.WholeCheckpointHook'}
         config.default_hooks = default_hooks
-    if (config.get('randomness') or {}).get('seed') is not None:
-        add_hook(config, REPEATABLE_RUN_HOOK)
-        # Processes that live on would carry their random numbers over to the next epoch.
-        if 'max_epochs' in config.train_cfg:
-            config.train_dataloader.persistent_workers = False
+    add_hook(config, REPEATABLE_RUN_HOOK)
 
 
 def _use_amp(config: Config) -> None:

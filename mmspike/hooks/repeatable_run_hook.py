@@ -22,9 +22,11 @@ class RepeatableRunHook(Hook):
 
     A checkpoint does not hold the state of the random number generators, nor that of the data
     loader's processes, and validation in between moves both. So every epoch, batch and iteration
-    begins with generators of its own. In a loop over epochs the loader's processes must start anew
-    with every epoch (``persistent_workers=False``); in a loop over iterations mmengine goes
+    begins with generators of its own. In a loop over epochs the loader's processes start anew with
+    every epoch, whatever ``persistent_workers`` says; in a loop over iterations mmengine goes
     through the batches before the resumed one.
+
+    Without a seed in the config's ``randomness`` it does nothing.
     """
 
     priority = 'VERY_HIGH'
@@ -35,8 +37,12 @@ class RepeatableRunHook(Hook):
         Args:
             runner: The runner in training.
         """
+        if not _has_seed(runner):
+            return
         loop = runner.train_loop
         if isinstance(loop, EpochBasedTrainLoop):
+            # Processes that live on would carry their random numbers over to the next epoch.
+            loop.dataloader._iterator = None
             loader, init = loop.dataloader, loop.dataloader.worker_init_fn
             if isinstance(init, partial) and 'seed' in init.keywords:
                 loader.worker_init_fn = partial(init, seed=_derive(runner.seed, EPOCH, loop.epoch))
@@ -52,7 +58,12 @@ class RepeatableRunHook(Hook):
             batch_idx: Not used.
             data_batch: Not used.
         """
-        seed_all(runner.seed, STEP, runner.iter)
+        if _has_seed(runner):
+            seed_all(runner.seed, STEP, runner.iter)
+
+
+def _has_seed(runner: Runner) -> bool:
+    return (runner.cfg.get('randomness') or {}).get('seed') is not None
 
 
 class SeededBatches:

@@ -46,7 +46,7 @@ class LIF(nn.Module):
             compiling is not possible, the plain loop runs. As
             torch.compile takes seconds for each form of the neuron, None is True on a CPU, and on
             a GPU leaves the choice to the tools, which compile in long runs
-            (`mmspike.hooks.compiling`). False is the plain loop.
+            (`mmspike.hooks.CompileNeuronsHook`). False is the plain loop.
 
     Shape:
         - input: ``[T*B, ...]``

@@ -7,7 +7,7 @@ import pytest
 import torch
 from mmengine.runner import Runner
 
-from mmspike.hooks import compiling
+from mmspike.hooks import compile_neurons_hook as compiling
 from mmspike.neurons import LIF
 
 from .conftest import ROOT, arguments

@@ -6,8 +6,8 @@ import pytest
 from mmengine.logging import MMLogger
 from torch import nn
 
-from mmspike.hooks import compiling
-from mmspike.hooks.compiling import LONG_RUN, compile_in_long_runs
+from mmspike.hooks import compile_neurons_hook as compiling
+from mmspike.hooks.compile_neurons_hook import LONG_RUN, compile_in_long_runs
 from mmspike.neurons import LIF
 
 

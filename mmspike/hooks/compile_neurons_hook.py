@@ -1,15 +1,32 @@
-"""The choice of torch.compile for runs on a GPU that are long enough to earn it back.
-
-On a CPU neurons run in C++ anyway, which is compiled once.
-"""
+"""Let neurons run compiled on a GPU where a run is long enough to pay for it."""
 
 from mmengine.device import get_device
+from mmengine.hooks import Hook
 from mmengine.logging import print_log
+from mmengine.runner import BaseLoop, Runner
 from torch import nn
 
 from mmspike.neurons import LIF
+from mmspike.registry import HOOKS
 
 LONG_RUN = 500
+
+
+@HOOKS.register_module()
+class CompileNeuronsHook(Hook):
+    """Decide at the beginning of a run; see `compile_in_long_runs`."""
+
+    def before_run(self, runner: Runner) -> None:
+        """Count the batches of the whole run.
+
+        Args:
+            runner: The runner about to train or to test.
+        """
+        train, test = runner._train_loop, runner._test_loop
+        if isinstance(train, BaseLoop):
+            compile_in_long_runs(runner.model, train.max_iters)
+        elif isinstance(test, BaseLoop):
+            compile_in_long_runs(runner.model, len(test.dataloader))
 
 
 def compile_in_long_runs(model: nn.Module, iterations: int) -> bool:
