@@ -53,6 +53,7 @@ def reparameterize(model: nn.Module, form: str = 'spike') -> nn.Module:
     model = deepcopy(model)
     with torch.no_grad():
         merged = _Merger(model, form).merge(model, type(model).__name__)
+    merged = merged.to(next(merged.parameters()).device)  # A backbone orders the merged weights.
     return merged.requires_grad_(False).eval()
 
 

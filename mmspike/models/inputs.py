@@ -8,35 +8,38 @@ from torch import Tensor
 from mmspike.errors import UserError
 
 
-def check_pixels(x: Tensor) -> None:
+def check_pixels(x: Tensor, number: int | None = None) -> None:
     """Demand that every pixel is a finite number.
 
     A neuron does not fire on NaN, so the answer would be finite and wrong; in training the running
     statistics of the norms would be lost while the loss looks as ever. Looking takes one pass
-    without a copy; what is traced, exported, compiled or captured is not looked at.
+    without a copy; what is traced, exported or compiled is not looked at, nor what is on a GPU,
+    which would have to be waited for: `check_images` has looked before.
 
     Args:
-        x: The input of a backbone, ``[B, C, H, W]`` or ``[B, T, C, H, W]``.
+        x: The input of a backbone, ``[B, C, H, W]`` or ``[B, T, C, H, W]``, or one image of it.
+        number: Which image of the batch; None for a whole input.
 
     Raises:
         UserError: If a pixel is NaN or infinite.
     """
-    if torch.compiler.is_compiling() or torch.jit.is_tracing() or x.is_meta or not x.numel():
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():
         return
-    if x.is_cuda and torch.cuda.is_current_stream_capturing():
+    if x.device.type != 'cpu' or not x.numel():
         return
     if torch.stack(torch.aminmax(x.detach())).isfinite().all():  # NaN is both of them.
         return
     place = (~x.isfinite()).nonzero()[0].tolist()
+    number = place[0] if number is None else number
     raise UserError(
-        f'the input of the backbone has a pixel that is {x[tuple(place)].item()} (image {place[0]} '
+        f'the input of the backbone has a pixel that is {x[tuple(place)].item()} (image {number} '
         f'of the batch, row {place[-2]}, column {place[-1]}), but pixels must be finite numbers; '
         'correct the image, or mean and std of the data_preprocessor.'
     )
 
 
-def check_channels(inputs: object, channels: int) -> None:
-    """Demand images of the channels that a backbone takes, before a mean of as many is subtracted.
+def check_images(inputs: object, channels: int) -> None:
+    """Demand finite images of the channels that a backbone takes, before they are normalized.
 
     Args:
         inputs: What a data preprocessor is given: a tensor, or one for each image, the channels
@@ -44,15 +47,20 @@ def check_channels(inputs: object, channels: int) -> None:
         channels: The backbone's ``in_channels``.
 
     Raises:
-        UserError: If an image has others.
+        UserError: If an image has others, or a pixel that is NaN or infinite.
     """
-    for number, image in enumerate(inputs if isinstance(inputs, (list, tuple, Tensor)) else ()):
+    images = inputs if isinstance(inputs, (list, tuple, Tensor)) else ()
+    for number, image in enumerate(images):
         if isinstance(image, Tensor) and (image.dim() < 3 or image.shape[-3] != channels):
             raise UserError(
                 f'image {number} of the batch has shape {tuple(image.shape)}, but it must be '
                 f'[C, H, W] with C = {channels} channels, the in_channels of the backbone; load '
                 "images with color_type='color' for 3 and 'grayscale' for 1."
             )
+    for number, image in enumerate(images):
+        # Whole numbers have no NaN.
+        if isinstance(image, Tensor) and image.is_floating_point():
+            check_pixels(image, number)
 
 
 def explain_norm(error: ValueError) -> None:

@@ -14,7 +14,7 @@ from mmspike.models.consistency import (
     check_weight_layers,
     told_strides,
 )
-from mmspike.models.inputs import check_channels, explain_norm, explain_sizes
+from mmspike.models.inputs import check_images, explain_norm, explain_sizes
 from mmspike.neurons import build_neuron, default_neuron, is_spiking, set_time_steps
 
 
@@ -58,7 +58,7 @@ class SpikingModel(ModuleMixin):
             levels = [(size // stride, size // stride) for stride in kept]
             check_strides(self._told_strides, (size, size), levels)
         if hasattr(self.backbone, 'in_channels'):
-            self.data_preprocessor.register_forward_pre_hook(self._check_channels)
+            self.data_preprocessor.register_forward_pre_hook(self._check_images)
 
     def set_time_steps(self, time_steps: int) -> None:
         """Hand the number of time steps to the backbone, and what leaves it to all other parts.
@@ -74,10 +74,10 @@ class SpikingModel(ModuleMixin):
             if child is not self.backbone:
                 set_time_steps(child, self.backbone.out_time_steps)
 
-    def _check_channels(self, preprocessor: nn.Module, args: tuple) -> None:
+    def _check_images(self, preprocessor: nn.Module, args: tuple) -> None:
         data = args[0] if args else None
         if isinstance(data, dict):
-            check_channels(data.get('inputs'), self.backbone.in_channels)
+            check_images(data.get('inputs'), self.backbone.in_channels)
 
     def extract_feat(self, inputs: Tensor, *args: Any, **kwargs: Any) -> Any:
         """Extract features as the stock model does, and look at their sizes.

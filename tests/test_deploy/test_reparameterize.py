@@ -187,3 +187,11 @@ def test_bad_input():
     model.stages[3][0].token_mixer.proj.norm3 = nn.BatchNorm2d(16, track_running_stats=False)
     with pytest.raises(UserError, match='stages.3.0.token_mixer.proj has a BatchNorm2d without'):
         reparameterize(model.eval())
+
+
+@pytest.mark.parametrize('form', FORMS)
+def test_merged_weights_lie_as_their_input_will(form):
+    merged = reparameterize(MetaSpikeFormer(TINY, channels_last=True).eval(), form)
+    for name, weight in merged.named_parameters():
+        if weight.dim() == 4:
+            assert weight.is_contiguous(memory_format=torch.channels_last), name

@@ -208,6 +208,20 @@ def test_a_stock_model_gets_features_in_the_usual_order(time_steps, reduction):
     assert all(out.is_contiguous() for out in model(torch.randn(B, 3, 34, 32)))
 
 
+@pytest.mark.parametrize('channels_last, last', [(None, True), (True, True), (False, False)])
+def test_weights_are_ordered_before_the_first_forward(channels_last, last):
+    """What wraps the model for several processes looks at them only then."""
+    model = nn.Sequential(tiny(channels_last=channels_last))
+    expected = torch.channels_last if last else torch.contiguous_format
+    for moved in (model, model.double(), model.to(memory_format=torch.preserve_format)):
+        strides = {n: p.stride() for n, p in moved.named_parameters()}
+        for name, weight in moved.named_parameters():
+            if weight.dim() == 4:
+                assert weight.is_contiguous(memory_format=expected), name
+    moved(torch.randn(B, 3, 34, 32).double())
+    assert strides == {n: p.stride() for n, p in moved.named_parameters()}
+
+
 def test_a_model_that_first_inferred_can_be_trained():
     model = tiny(channels_last=True)
     with torch.inference_mode():

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from mmengine.logging import print_log
@@ -225,6 +226,7 @@ class MetaSpikeFormer(BaseModule):
             )
         set_time_steps(self, self.time_steps)
         self._freeze()
+        self._order_weights()
 
     def init_weights(self) -> None:
         """Initialize the weights, those of `pretrained` last.
@@ -328,17 +330,26 @@ class MetaSpikeFormer(BaseModule):
         return self.downsamplings[0](self._lay_out(fold_sequence(x)))
 
     def _lay_out(self, x: Tensor) -> Tensor:
-        wanted = x.device.type == 'cpu' if self.channels_last is None else self.channels_last
-        if not wanted:
-            return x
-        # All that follows keeps the order; weights in another would be rearranged in every call,
-        # but what exports a model cannot follow their change.
-        first = next(self.downsamplings[0].parameters())
-        exporting = torch.compiler.is_compiling() or torch.jit.is_tracing()
-        if not exporting and not first.is_contiguous(memory_format=torch.channels_last):
-            with torch.inference_mode(False):  # Weights made in it could never be trained.
-                self.to(memory_format=torch.channels_last)
-        return x.contiguous(memory_format=torch.channels_last)
+        """Order the input as the weights are; all that follows keeps the order."""
+        return x.contiguous(memory_format=self._memory_format(x.device))
+
+    def _memory_format(self, device: torch.device) -> torch.memory_format:
+        wanted = device.type == 'cpu' if self.channels_last is None else self.channels_last
+        return torch.channels_last if wanted else torch.contiguous_format
+
+    def _order_weights(self) -> None:
+        """Order the weights of convolutions as their inputs: else every call rearranges them."""
+        for weight in self.parameters():
+            if weight.dim() == 4:
+                weight.data = weight.data.contiguous(
+                    memory_format=self._memory_format(weight.device)
+                )
+
+    def _apply(self, *args: Any, **kwargs: Any) -> 'MetaSpikeFormer':
+        """Do what `to` asks for, and order the weights for their device."""
+        super()._apply(*args, **kwargs)
+        self._order_weights()
+        return self
 
     def _run(self, block: nn.Module, x: Tensor) -> Tensor:
         if not (self.with_cp and self.training and torch.is_grad_enabled()):
