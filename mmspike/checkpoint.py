@@ -104,11 +104,11 @@ def load_checkpoint_file(path: str | Path) -> dict:
                 f"'{path}' holds a {type(part).__name__} under {key}, but a checkpoint has a dict "
                 'of names there; give another file.'
             )
-    demand_finite(checkpoint, path)
+    require_finite(checkpoint, path)
     return checkpoint
 
 
-def demand_finite(checkpoint: Mapping, path: str | Path) -> None:
+def require_finite(checkpoint: Mapping, path: str | Path) -> None:
     """Demand that all weights of a checkpoint are finite numbers.
 
     A neuron does not fire on NaN, so neither predictions nor losses would show one.
@@ -244,7 +244,7 @@ def latest_checkpoint(work_dir: str | Path) -> str | None:
     )
 
 
-def demand_start(path: str, config_path: str | Path) -> None:
+def require_start(path: str, config_path: str | Path) -> None:
     """Demand the checkpoint whose weights a new run starts from.
 
     Args:

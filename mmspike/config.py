@@ -132,7 +132,7 @@ def load_config(path: str | Path, options: dict | None = None) -> Config:
     """
     config = _read(find_config(path))
     options = dict(options or {})
-    _demand_slash(config, options.get('data_root'))
+    _require_slash(config, options.get('data_root'))
     if 'data_root' in options:
         old, new = config.get('data_root'), str(options.pop('data_root'))
         if not old:
@@ -241,7 +241,7 @@ def _position(error: BaseException, file: Path) -> tuple[list[str], int | None]:
     return reading, line
 
 
-def _demand_slash(config: Config, new: str | None) -> None:
+def _require_slash(config: Config, new: str | None) -> None:
     """Demand that a config that adds names to its ``data_root`` ends it with a slash.
 
     Args:

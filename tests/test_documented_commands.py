@@ -22,7 +22,7 @@ from doc_commands import ROOT, all_commands, commands, write_shapes_as
 from mmengine.config import Config
 from mmengine.registry import DATASETS, MODELS, DefaultScope
 
-from mmspike.analysis.spike_driven import enliven
+from mmspike.analysis.spike_driven import randomize_norms
 from mmspike.commands import benchmark, energy, test, train
 from mmspike.datasets import generate_shapes
 from mmspike.datasets.moving_shapes import generate_moving_shapes
@@ -156,7 +156,7 @@ def checkpoint_of(name, place):
         config = Config.fromfile(place / 'configs' / f'{name}.py')
         pytest.importorskip(config.default_scope, reason='the library of this checkpoint')
         with DefaultScope.overwrite_default_scope(config.default_scope):
-            weights = enliven(MODELS.build(config.model)).state_dict()
+            weights = randomize_norms(MODELS.build(config.model)).state_dict()
         file.parent.mkdir(parents=True, exist_ok=True)
         torch.save({'state_dict': weights, 'meta': {}}, file)
     return str(file)

@@ -12,7 +12,7 @@ from mmengine.registry import MODELS, DefaultScope
 from mmengine.structures import InstanceData, PixelData
 from threads import one_thread
 
-from mmspike.analysis.spike_driven import enliven
+from mmspike.analysis.spike_driven import randomize_norms
 from mmspike.errors import UserError
 from mmspike.models.backbones import MetaSpikeFormer
 
@@ -70,7 +70,7 @@ def _one_thread():
 @functools.cache
 def weights(kind):
     """The state of a lively model, from which every example starts."""
-    return enliven(build(kind, 1, False)).state_dict()
+    return randomize_norms(build(kind, 1, False)).state_dict()
 
 
 @functools.cache

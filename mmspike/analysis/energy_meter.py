@@ -20,7 +20,7 @@ PARTS = ('backbone', 'neck', 'head')
 
 
 @dataclass
-class LayerTally:
+class LayerCost:
     """What one layer did over all images.
 
     Args:
@@ -57,7 +57,7 @@ class Energy:
     """The operations of a model, an image on average, and their energy.
 
     Args:
-        tallies: The layers that ran.
+        costs: The layers that ran.
         analog: Other analog operations: kind and module's path, to their number over all images.
         images: How many images ran.
         time_steps: T of the backbone.
@@ -66,7 +66,7 @@ class Energy:
         e_ac: Picojoule for an addition.
     """
 
-    tallies: list[LayerTally]
+    costs: list[LayerCost]
     analog: Mapping[tuple[str, str], int]
     images: int
     time_steps: int
@@ -74,37 +74,37 @@ class Energy:
     e_mac: float = E_MAC
     e_ac: float = E_AC
 
-    def millijoule(self, tally: LayerTally, every_step: bool = False) -> float:
+    def millijoule(self, cost: LayerCost, every_step: bool = False) -> float:
         """The energy of a layer for one image, in mJ.
 
         Args:
-            tally: The layer.
+            cost: The layer.
             every_step: Count the encoding of a still image at every time step, as the paper does.
         """
-        if tally.values == ANALOG:
-            picojoule = float(tally.macs.sum()) * self.e_mac * (tally.repeats if every_step else 1)
+        if cost.values == ANALOG:
+            picojoule = float(cost.macs.sum()) * self.e_mac * (cost.repeats if every_step else 1)
         else:
-            picojoule = float(tally.additions.sum()) * self.e_ac
+            picojoule = float(cost.additions.sum()) * self.e_ac
         return picojoule * 1e-9 / self.images
 
     def total(self, part: str | None = None, every_step: bool = False) -> float:
         """The energy of a part, or of all, for one image in mJ; see `millijoule`."""
         return sum(
-            self.millijoule(tally, every_step)
-            for tally in self.tallies
-            if part in (None, tally.layer.part)
+            self.millijoule(cost, every_step)
+            for cost in self.costs
+            if part in (None, cost.layer.part)
         )
 
     def operations(self, part: str) -> tuple[float, float]:
         """Additions and multiply-accumulates of a part for one image."""
-        tallies = [tally for tally in self.tallies if tally.layer.part == part]
-        additions = sum(float(t.additions.sum()) for t in tallies if t.values != ANALOG)
-        macs = sum(float(t.macs.sum()) for t in tallies if t.values == ANALOG)
+        costs = [cost for cost in self.costs if cost.layer.part == part]
+        additions = sum(float(t.additions.sum()) for t in costs if t.values != ANALOG)
+        macs = sum(float(t.macs.sum()) for t in costs if t.values == ANALOG)
         return additions / self.images, macs / self.images
 
     def twin(self, part: str | None = None) -> float:
         """The energy of the ANN twin for one image in mJ: one step, all multiplications."""
-        macs = sum(tally.twin for tally in self.tallies if part in (None, tally.layer.part))
+        macs = sum(cost.twin for cost in self.costs if part in (None, cost.layer.part))
         return macs * self.e_mac * 1e-9 / self.images
 
 
@@ -129,7 +129,7 @@ class EnergyMeter:
         FiringRateRecorder(model)  # Refuses what does not spike.
         self.layers = find_layers(model)
         self.images = 0
-        self.tallies: dict[str, LayerTally] = {}
+        self.costs: dict[str, LayerCost] = {}
         _, self._backbone = find_backbone(model)
         self._analog = AnalogOperations(model)
         self._seen: dict[str, tuple[int, Tensor, str]] = {}
@@ -193,15 +193,15 @@ class EnergyMeter:
         steps = len(rates)
         shapes = x.shape[1:], output.shape[1:]
         macs = torch.full_like(rates, samples * layer.macs(*shapes) / steps)
-        if layer.name not in self.tallies:
+        if layer.name not in self.costs:
             repeats = self.time_steps if layer is self.layers[0] and self._still else 1
             zeros = torch.zeros_like(rates)
-            self.tallies[layer.name] = LayerTally(layer, zeros, zeros.clone(), repeats=repeats)
-        tally = self.tallies[layer.name]
-        tally.macs += macs
-        tally.additions += macs * rates
-        tally.twin += samples * (layer.twin_macs or layer.macs)(*shapes) / steps
-        tally.values = max(tally.values, values, key=KINDS.index)
+            self.costs[layer.name] = LayerCost(layer, zeros, zeros.clone(), repeats=repeats)
+        cost = self.costs[layer.name]
+        cost.macs += macs
+        cost.additions += macs * rates
+        cost.twin += samples * (layer.twin_macs or layer.macs)(*shapes) / steps
+        cost.values = max(cost.values, values, key=KINDS.index)
 
     def energy(self, e_mac: float = E_MAC, e_ac: float = E_AC) -> Energy:
         """Sum up what was counted.
@@ -216,10 +216,10 @@ class EnergyMeter:
         if not self.images:
             raise UserError('no image ran through the model, but energy is counted for at least 1.')
         check_costs(e_mac, e_ac)
-        tallies = list(self.tallies.values())  # In the order in which they ran.
-        not_run = [layer.name for layer in self.layers if layer.name not in self.tallies]
+        costs = list(self.costs.values())  # In the order in which they ran.
+        not_run = [layer.name for layer in self.layers if layer.name not in self.costs]
         counts = dict(self._analog.counts)
-        return Energy(tallies, counts, self.images, self.time_steps, not_run, e_mac, e_ac)
+        return Energy(costs, counts, self.images, self.time_steps, not_run, e_mac, e_ac)
 
 
 def check_costs(e_mac: float, e_ac: float) -> None:
@@ -250,28 +250,28 @@ def use_rates(energy: Energy, rates: Mapping[tuple[str, str, str], Sequence[floa
     Raises:
         UserError: If a layer is missing or unknown, or the number of rates is wrong.
     """
-    wanted = {t.layer.key: t for t in energy.tallies if t.values != ANALOG}
-    own = {t.layer.key for t in energy.tallies}
+    wanted = {t.layer.key: t for t in energy.costs if t.values != ANALOG}
+    own = {t.layer.key for t in energy.costs}
     for key in rates:
         if key not in own:
             raise UserError(
                 f'the rates name {_show(key)}, which is no layer of the model; take the names from '
                 'the CSV that this command writes without --rates.'
             )
-    for key, tally in wanted.items():
+    for key, cost in wanted.items():
         if key not in rates:
             raise UserError(f'the rates lack {_show(key)}; add a row for it.')
         given = torch.tensor(list(rates[key]), dtype=torch.float64)
-        if len(given) not in (1, len(tally.macs)):
+        if len(given) not in (1, len(cost.macs)):
             raise UserError(
                 f'the rates give {_show(key)} {len(given)} values, but it has '
-                f'{len(tally.macs)} time steps; give one for each, or an average alone.'
+                f'{len(cost.macs)} time steps; give one for each, or an average alone.'
             )
-        tally.additions = tally.macs * given
+        cost.additions = cost.macs * given
         if not given.any():
-            tally.values = SILENT
-        elif tally.values == SILENT:
-            tally.values = SPIKES
+            cost.values = SILENT
+        elif cost.values == SILENT:
+            cost.values = SPIKES
 
 
 def _show(key: Sequence[str]) -> str:

@@ -11,7 +11,7 @@ from matplotlib.patches import Patch
 from rich.console import Console
 from rich.table import Table
 
-from mmspike.analysis.energy_meter import PARTS, Energy, LayerTally
+from mmspike.analysis.energy_meter import PARTS, Energy, LayerCost
 from mmspike.analysis.spike_kinds import ANALOG, SILENT
 from mmspike.analysis.spike_pictures import new_figure, part_colors, save
 from mmspike.errors import UserError
@@ -19,12 +19,12 @@ from mmspike.errors import UserError
 NAMES = ('stage', 'block', 'operator')
 
 
-def describe(energy: Energy, tally: LayerTally) -> dict:
+def describe(energy: Energy, cost: LayerCost) -> dict:
     """Collect the figures of one layer.
 
     Args:
         energy: What was counted.
-        tally: One of its layers.
+        cost: One of its layers.
 
     Returns:
         Its names; ``values`` (what its weights saw, ``'silent'`` if 0 alone); ``rates`` at each
@@ -32,21 +32,21 @@ def describe(energy: Energy, tally: LayerTally) -> dict:
         step, a multiply-accumulate being one as in the paper; ``operation`` (AC or MAC) and how
         many ``operations`` one image takes; and ``energy``, in mJ.
     """
-    stage, block, operator = tally.layer.key
-    rates = tally.rates
-    analog = tally.values == ANALOG
-    operations = float((tally.macs if analog else tally.additions).sum()) / energy.images
+    stage, block, operator = cost.layer.key
+    rates = cost.rates
+    analog = cost.values == ANALOG
+    operations = float((cost.macs if analog else cost.additions).sum()) / energy.images
     return dict(
         stage=stage,
         block=block,
         operator=operator,
-        values=tally.values,
+        values=cost.values,
         rates=None if rates is None else rates.tolist(),
         average=None if rates is None else float(rates.mean()),
-        flops=float(tally.macs.mean()) / energy.images,
+        flops=float(cost.macs.mean()) / energy.images,
         operation='MAC' if analog else 'AC',
         operations=operations,
-        energy=energy.millijoule(tally),
+        energy=energy.millijoule(cost),
     )
 
 
@@ -89,8 +89,8 @@ def summarize(energy: Energy) -> dict:
 
 def _count_silent(energy: Energy) -> tuple[int, int]:
     """Count the layers that never fired, and all that see spikes."""
-    spiking = [tally for tally in energy.tallies if tally.rates is not None]
-    return sum(tally.is_silent for tally in spiking), len(spiking)
+    spiking = [cost for cost in energy.costs if cost.rates is not None]
+    return sum(cost.is_silent for cost in spiking), len(spiking)
 
 
 def _warn(silent: int, spiking: int) -> str:
@@ -166,8 +166,8 @@ def show(energy: Energy) -> None:
     table = Table(*HEADINGS[:3], *HEADINGS[4:], title='Energy by layer')
     for column in table.columns[3:]:
         column.justify = 'right'
-    for tally in energy.tallies:
-        cells = _cells(describe(energy, tally))
+    for cost in energy.costs:
+        cells = _cells(describe(energy, cost))
         table.add_row(*cells[:3], *cells[4:])
     console.print(table)
     for line in [*sentences(energy), *_others(energy)]:
@@ -192,7 +192,7 @@ def write_report(energy: Energy, folder: Path) -> None:
         energy: What was counted.
         folder: Where to write, there already.
     """
-    rows = [describe(energy, tally) for tally in energy.tallies]
+    rows = [describe(energy, cost) for cost in energy.costs]
     analog = [
         dict(operation=kind, module=name, number=count / energy.images)
         for (kind, name), count in energy.analog.items()

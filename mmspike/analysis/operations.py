@@ -15,12 +15,12 @@ from torch import nn
 
 from mmspike.analysis.spike_pictures import LayerNames, find_backbone, stage_name
 from mmspike.layers import (
+    SDSA3,
     ChannelConv,
     ChannelMLP,
     ConvNorm,
     RepConv,
     SepConv,
-    SpikeSelfAttention,
 )
 from mmspike.layers.attention import SDSA1, SDSA2
 
@@ -136,7 +136,7 @@ def find_layers(model: nn.Module) -> list[Layer]:
 
 
 def _walk(name: str, module: nn.Module, label: Callable) -> Iterator[Layer]:
-    if isinstance(module, SpikeSelfAttention):
+    if isinstance(module, SDSA3):
         yield from _attention(name, module, label)
     elif isinstance(module, SepConv):
         first = module.pointwise1.conv
@@ -193,7 +193,7 @@ def _projection(name: str, module: Any, label: Callable, what: str, times: int) 
     )
 
 
-def _attention(name: str, module: SpikeSelfAttention, label: Callable) -> Iterator[Layer]:
+def _attention(name: str, module: SDSA3, label: Callable) -> Iterator[Layer]:
     kind = 'Linear' if isinstance(module.query_conv, ConvNorm) else 'RepConv'
     count = len(module.operands)
     numbers = '/'.join(REP_CONVS[operand] for operand in module.operands)

@@ -145,7 +145,7 @@ def _is_tensor(x: object) -> bool:
     return isinstance(x, Tensor)
 
 
-def enliven(module: nn.Module) -> nn.Module:
+def randomize_norms(module: nn.Module) -> nn.Module:
     """Make the neurons behind every batch norm and behind every layer without a norm fire.
 
     An untrained network in evaluation mode is silent, which proves nothing. Norms get statistics,

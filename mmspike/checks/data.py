@@ -39,7 +39,7 @@ def check_data(config: Config, splits: Iterable[str]) -> None:
             _check_dataset_config(dataset)
         evaluators = config.get(f'{split}_evaluator') or []
         for metric in [evaluators] if isinstance(evaluators, Mapping) else evaluators:
-            _demand_file(metric.get('ann_file'), 'Annotation file of the evaluator')
+            _require_file(metric.get('ann_file'), 'Annotation file of the evaluator')
 
 
 def _dataset_configs(node: object) -> Iterator[Mapping]:
@@ -59,21 +59,21 @@ def _check_dataset_config(dataset: Mapping) -> None:
     root, ann_file, folders = places_of(dataset)
     # Without either, a dataset class may know better: several download their files themselves.
     if root and (ann_file or folders or dataset.get('type') in FOLDERS_OF_CLASSES):
-        _demand_folder(root, 'Data folder')
+        _require_folder(root, 'Data folder')
     if ann_file:
-        _demand_file(os.path.join(root, ann_file), 'Annotation file')
+        _require_file(os.path.join(root, ann_file), 'Annotation file')
     for key, folder in folders.items():
         if isinstance(folder, str) and folder:
             kind = 'Label folder' if key == LABELS else 'Image folder'
-            _demand_folder(os.path.join(root, folder), kind)
+            _require_folder(os.path.join(root, folder), kind)
 
 
-def _demand_file(path: str | None, what: str) -> None:
+def _require_file(path: str | None, what: str) -> None:
     if path and '://' not in path and not os.path.isfile(path):
         raise UserError(f"{what} '{path}' is not there; {WAY_OUT}.")
 
 
-def _demand_folder(path: str, what: str) -> None:
+def _require_folder(path: str, what: str) -> None:
     if '://' not in path and not os.path.isdir(path):
         raise UserError(f"{what} '{path}' is not there; {WAY_OUT}.")
 

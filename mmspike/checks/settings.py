@@ -81,13 +81,13 @@ def check_values(config: Config, splits: Iterable[str]) -> None:
         value = given.get(key)
         if value is not None and (isinstance(value, bool) or not fits(value)):
             raise UserError(f'{key} is {value!r}, but {expected} was expected; {WAY_OUT}.')
-    _demand_name(given, 'env_cfg.mp_cfg.mp_start_method', multiprocessing.get_all_start_methods())
+    _require_name(given, 'env_cfg.mp_cfg.mp_start_method', multiprocessing.get_all_start_methods())
     if not isinstance(given.get('log_level'), int):
         # The public getLevelNamesMapping came with Python 3.11.
-        _demand_name(given, 'log_level', list(logging._nameToLevel))
+        _require_name(given, 'log_level', list(logging._nameToLevel))
 
 
-def _demand_name(given: Mapping[str, Any], key: str, names: list[str]) -> None:
+def _require_name(given: Mapping[str, Any], key: str, names: list[str]) -> None:
     name = given.get(key)
     if name is not None and name not in names:
         raise UserError(

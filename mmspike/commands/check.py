@@ -10,7 +10,7 @@ from rich.table import Table
 
 from mmspike.analysis import FiringRateRecorder
 from mmspike.analysis.energy_report import wide_console
-from mmspike.analysis.spike_driven import Operand, OperandRecorder, enliven
+from mmspike.analysis.spike_driven import Operand, OperandRecorder, randomize_norms
 from mmspike.analysis.spike_kinds import ANALOG, INTEGERS, SILENT
 from mmspike.compat import make_torchvision_importable
 from mmspike.config import config_parser, load_config
@@ -47,10 +47,12 @@ def check(argv: Sequence[str] | None = None) -> list[Operand]:
     _detect_everything(config)
     model = build_model(config, library, args.checkpoint, use_device(args.device))
     if not args.checkpoint:
-        enliven(model)
-    operands = look(model, config, library, args.size)
+        randomize_norms(model)
+    operands = record_operands(model, config, library, args.size)
     show(operands)
-    judge(operands, is_integer_driven(config), averages_itself(config), bool(args.checkpoint))
+    check_operands(
+        operands, is_integer_driven(config), averages_itself(config), bool(args.checkpoint)
+    )
     return operands
 
 
@@ -62,7 +64,7 @@ def _detect_everything(config: Config) -> None:
             part['score_thr'] = 0.0
 
 
-def look(model: Any, config: Config, library: Library, size: int) -> list[Operand]:
+def record_operands(model: Any, config: Config, library: Library, size: int) -> list[Operand]:
     """Run a model in the form that a chip runs on noise, and look at every operation.
 
     Args:
@@ -100,7 +102,7 @@ def averages_itself(config: Config) -> bool:
     return config.model.backbone.get('time_reduction') == 'mean'
 
 
-def judge(
+def check_operands(
     operands: Sequence[Operand],
     integers_allowed: bool,
     averaged: bool = False,

@@ -9,11 +9,11 @@ from mmengine.runner import Runner
 
 from mmspike.checkpoint import (
     check_resumable,
-    demand_start,
     is_local,
     latest_checkpoint,
     load_checkpoint_file,
     plain_data_only,
+    require_start,
 )
 from mmspike.checks.classes import (
     check_same_classes,
@@ -68,7 +68,7 @@ def _train(args: Namespace) -> Runner:
         load_checkpoint_file(path)
     path, resume = config.get('load_from'), config.get('resume')
     if not resume and path and is_local(path):
-        demand_start(path, args.config)
+        require_start(path, args.config)
     checkpoint = load_checkpoint_file(path) if path and is_local(path) else None
     if checkpoint and resume:
         check_resumable(checkpoint, path)

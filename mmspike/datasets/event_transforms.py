@@ -87,7 +87,7 @@ class FrameMaker(BaseTransform):
             )
         self.time_steps = time_steps
 
-    def _demand_time_steps(self) -> int:
+    def _require_time_steps(self) -> int:
         if self.time_steps is None:
             raise UserError(
                 f'time_steps of mmspike.{type(self).__name__} was never set: the tools of mmspike '
@@ -164,7 +164,7 @@ class BinEvents(FrameMaker):
         Raises:
             UserError: If there are fewer events than frames to be filled by count.
         """
-        steps, events = self._demand_time_steps(), results['events']
+        steps, events = self._require_time_steps(), results['events']
         if self.by == 'count' and len(events) < steps:
             raise UserError(
                 f"'{results['img_path']}' holds {len(events)} events, fewer than the {steps} "
@@ -221,7 +221,7 @@ class LoadFrames(FrameMaker):
             UserError: If there are fewer than T frames, one of them is broken, or their sizes
                 differ.
         """
-        steps, paths = self._demand_time_steps(), list_frames(results['img_path'])
+        steps, paths = self._require_time_steps(), list_frames(results['img_path'])
         if len(paths) < steps:
             raise UserError(
                 f"'{results['img_path']}' holds {len(paths)} frames, fewer than the {steps} of "

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from mmspike.checkpoint import demand_finite, find_weights, first_not_finite
+from mmspike.checkpoint import find_weights, first_not_finite, require_finite
 from mmspike.checks.weights import unwrap
 from mmspike.errors import UserError
 from mmspike.registry import HOOKS
@@ -30,7 +30,7 @@ class CheckWeightsHook(Hook):
             runner: The runner that loads it.
             checkpoint: What was read from its file.
         """
-        demand_finite(checkpoint, runner._load_from or '')
+        require_finite(checkpoint, runner._load_from or '')
         weights = find_weights(checkpoint)
         if weights.keys() != checkpoint.get('state_dict', {}).keys():
             checkpoint['state_dict'] = weights

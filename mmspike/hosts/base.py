@@ -84,7 +84,7 @@ class Library:
         Raises:
             UserError: If the config tests on sequences.
         """
-        demand_pictures(config, '--show or --show-dir')
+        require_pictures(config, '--show or --show-dir')
         # Copies, put back at the end: a ConfigDict's setdefault hands out what it does not store.
         hooks = dict(config.get('default_hooks') or {})
         hook = dict(hooks.get('visualization') or {'type': self.hook})
@@ -193,7 +193,7 @@ def sequence_loader(config: Config) -> str | None:
     return next((kind for kind in kinds if kind in SEQUENCE_LOADERS), None)
 
 
-def demand_pictures(config: Config, what: str) -> None:
+def require_pictures(config: Config, what: str) -> None:
     """Demand that a config tests on pictures and not on sequences.
 
     Args:

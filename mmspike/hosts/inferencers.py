@@ -36,7 +36,7 @@ from mmspike.config import load_config
 from mmspike.datasets.transforms import LoadImageFromFile
 from mmspike.errors import UserError
 from mmspike.hosts import Library, library_of
-from mmspike.hosts.base import demand_pictures, test_dataset
+from mmspike.hosts.base import require_pictures, test_dataset
 from mmspike.process import use_cpu_well
 
 STOCK_LOADER = 'LoadImageFromFile'
@@ -169,7 +169,7 @@ def inference_config(config: Config, library: Library) -> Config:
         UserError: If the config has no test pipeline that begins with the loading of an image, or
             it tests on sequences.
     """
-    demand_pictures(config, 'this command')
+    require_pictures(config, 'this command')
     config = config.copy()
     dataset = test_dataset(config)
     pipeline = [dict(t) for t in dataset.get('pipeline') or []]

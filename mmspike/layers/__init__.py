@@ -1,6 +1,6 @@
 """The operators of Meta-SpikeFormer, and weight layers with a neuron before them."""
 
-from .attention import ATTENTIONS, SDSA1, SDSA2, SDSA4, SpikeSelfAttention
+from .attention import ATTENTIONS, SDSA1, SDSA2, SDSA3, SDSA4
 from .channel_mlps import ChannelConv, ChannelMLP
 from .conv_bn import ConvNorm, check_norm, spike_conv_norm
 from .rep_conv import NormAndPad, RepConv
@@ -11,7 +11,7 @@ from .spike_conv import (
     SpikeLinear,
     SpikeReadoutConv2d,
     SpikeReadoutLinear,
-    keep_nothing,
+    no_saved_tensors,
 )
 from .spiking_head import SpikingHead, find_bare, make_spiking
 from .token_mixers import SepConv
@@ -34,11 +34,11 @@ __all__ = [
     'SpikeLinear',
     'SpikeReadoutConv2d',
     'SpikeReadoutLinear',
-    'SpikeSelfAttention',
+    'SDSA3',
     'SpikingHead',
     'check_norm',
     'find_bare',
-    'keep_nothing',
+    'no_saved_tensors',
     'make_spiking',
     'spike_conv_norm',
     'take_entry_neuron',

@@ -11,7 +11,7 @@ from .conv_bn import ConvNorm
 from .rep_conv import RepConv
 
 
-class SpikeSelfAttention(nn.Module):
+class SDSA3(nn.Module):
     r"""Spike-driven self-attention, SDSA-3: :math:`\mathrm{SN}_s(Q (K^T V))`.
 
     The token mixer of the paper's Transformer-based SNN block (Yao et al., ICLR 2024, eq. 15 and
@@ -102,7 +102,7 @@ class SpikeSelfAttention(nn.Module):
         return x.unflatten(1, (self.num_heads, -1)).flatten(3)
 
 
-class _ChannelGate(SpikeSelfAttention):
+class _ChannelGate(SDSA3):
     """Let whole channels of one operand through, or not, by a count of spikes over positions.
 
     The equations have a plain SN, with no s. It fires at 0.5 on the count, as SDSA-1 does in the
@@ -124,7 +124,7 @@ class SDSA1(_ChannelGate):
     K and V is summed over the positions (a column of the ``N x D`` matrix), and each channel whose
     sum fires lets its part of Q through. The cost is :math:`O(N D)`; heads make no difference.
 
-    Arguments, shapes and errors are those of `SpikeSelfAttention`.
+    Arguments, shapes and errors are those of `SDSA3`.
     """
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
@@ -137,7 +137,7 @@ class SDSA2(_ChannelGate):
     Q is summed over the positions, and each channel whose sum fires lets its part of V through. The
     cost is :math:`O(N D)`; heads make no difference.
 
-    Arguments, shapes and errors are those of `SpikeSelfAttention`.
+    Arguments, shapes and errors are those of `SDSA3`.
     """
 
     operands = ('query', 'value')
@@ -147,16 +147,16 @@ class SDSA2(_ChannelGate):
         return self._gate(query) * value
 
 
-class SDSA4(SpikeSelfAttention):
+class SDSA4(SDSA3):
     r"""SDSA-4: SDSA-3 with a learned threshold, one a layer, which starts at :math:`s\,u_{th}`.
 
-    Arguments, shapes, cost and errors are those of `SpikeSelfAttention`.
+    Arguments, shapes, cost and errors are those of `SDSA3`.
     """
 
     learnable_threshold = True
 
 
-ATTENTIONS = {'sdsa3': SpikeSelfAttention, 'sdsa1': SDSA1, 'sdsa2': SDSA2, 'sdsa4': SDSA4}
+ATTENTIONS = {'sdsa3': SDSA3, 'sdsa1': SDSA1, 'sdsa2': SDSA2, 'sdsa4': SDSA4}
 
 
 def _projection(channels: int, norm_cfg: dict | None, linear: bool) -> nn.Module:

@@ -22,7 +22,7 @@ _keeping: ContextVar[bool] = ContextVar('keeping', default=True)
 
 
 @contextmanager
-def keep_nothing() -> Iterator[None]:
+def no_saved_tensors() -> Iterator[None]:
     """Disable the packing of saved spikes, as activation checkpointing needs, which saves nothing.
 
     Of nested hooks for saved tensors torch calls only the innermost.
@@ -34,7 +34,7 @@ def keep_nothing() -> Iterator[None]:
         _keeping.reset(token)
 
 
-def keep_small(spikes: Tensor) -> AbstractContextManager:
+def pack_saved_spikes(spikes: Tensor) -> AbstractContextManager:
     """Let autograd keep spikes for the backward pass in a bit or a byte each, and not in four.
 
     Args:
@@ -75,7 +75,7 @@ class _Spiking(ModuleMixin):
         # A subclass of the neuron may fire something other than 0 and 1.
         if not (saves and type(self.neuron) is LIF):
             return super().forward(x, *args)
-        with keep_small(x):
+        with pack_saved_spikes(x):
             return super().forward(x, *args)
 
 

@@ -78,7 +78,7 @@ def make_spiking(
             _replace(module, name, new)
         elif isinstance(child, ConvModule):
             child.with_activation = False
-    _demand_spiking(module)
+    _require_spiking(module)
     if norm_cfg:
         _add_norms(module, norm_cfg, without_norm)
     return module
@@ -197,7 +197,7 @@ def _inside(name: str, parts: Collection[str]) -> bool:
     return any(f'{name}.'.startswith(f'{part}.') for part in parts)
 
 
-def _demand_spiking(module: nn.Module) -> None:
+def _require_spiking(module: nn.Module) -> None:
     for name, child in find_bare(module).items():
         raise UserError(
             f'{type(module).__name__} has a {type(child).__name__} at {name}, of which mmspike '

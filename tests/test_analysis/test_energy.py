@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mmspike.analysis import FiringRateRecorder
 from mmspike.analysis.energy_meter import EnergyMeter, use_rates
-from mmspike.analysis.spike_driven import enliven
+from mmspike.analysis.spike_driven import randomize_norms
 from mmspike.analysis.spike_kinds import ANALOG, INTEGERS
 from mmspike.engine import load_config
 from mmspike.models.backbones import MetaSpikeFormer
@@ -27,7 +27,7 @@ def measured(model, x):
 
 def tiny(**options):
     torch.manual_seed(0)
-    return enliven(MetaSpikeFormer(TINY, time_steps=T, **options)).eval()
+    return randomize_norms(MetaSpikeFormer(TINY, time_steps=T, **options)).eval()
 
 
 def made_up(number):
@@ -76,9 +76,7 @@ def test_the_paper_s_estimate_of_the_31m_with_given_rates():
     model = MetaSpikeFormer('31m', time_steps=4).eval()
     found = measured(model, torch.zeros(1, 3, 224, 224))
     rates = {
-        tally.layer.key: made_up(i)
-        for i, tally in enumerate(found.tallies)
-        if tally.values != ANALOG
+        cost.layer.key: made_up(i) for i, cost in enumerate(found.costs) if cost.values != ANALOG
     }
     use_rates(found, {key: [rate] for key, rate in rates.items()})
     size = ((48, 96, 192, 384, 480), (1, 1, 2, 6, 2), 8, 224, 4)
@@ -87,7 +85,7 @@ def test_the_paper_s_estimate_of_the_31m_with_given_rates():
     assert found.total(every_step=True) == pytest.approx(4 * first + others, rel=1e-12)
     without = MetaSpikeFormer('31m', 4, variant=dict(token_mixer=None)).eval()
     less = measured(without, torch.zeros(1, 3, 224, 224))
-    use_rates(less, {t.layer.key: [rates[t.layer.key]] for t in less.tallies if t.values != ANALOG})
+    use_rates(less, {t.layer.key: [rates[t.layer.key]] for t in less.costs if t.values != ANALOG})
     _, others = paper_millijoule(*size, rates, sep_conv=False)
     assert less.total() == pytest.approx(first + others, rel=1e-12)
 
@@ -100,7 +98,7 @@ def test_sdsa_1_and_2_cost_n_times_d_for_each_of_their_operands(attention, numbe
     model, x = tiny(variant=dict(attention=attention)), torch.randn(B, 3, 64, 64)
     with torch.no_grad(), FiringRateRecorder(model) as recorder:
         model(x)
-    found = {t.layer.key[1:]: t for t in measured(model, x).tallies if t.layer.stage == 'Stage 3'}
+    found = {t.layer.key[1:]: t for t in measured(model, x).costs if t.layer.stage == 'Stage 3'}
     n, d = 16, 16
     names = {operator for block, operator in found if block == 'Block 2' and 'SDSA' in operator}
     weights = {f'SDSA RepConv-{numbers}', 'SDSA RepConv-4'}
@@ -122,13 +120,13 @@ def test_operations_agree_with_torch_s_counter(variant):
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         model(x)
     found = measured(model, x)
-    assert sum(tally.twin for tally in found.tallies) == counter.get_total_flops() / 2
+    assert sum(cost.twin for cost in found.costs) == counter.get_total_flops() / 2
     counts = {name: sum(flops.values()) / 2 for name, flops in counter.get_flop_counts().items()}
     compared = 0
-    for tally in found.tallies:
-        own = counts.get(f'MetaSpikeFormer.{tally.layer.name}')
-        if own and tally.layer.operator.startswith(('Channel', 'Conv', 'SepConv PW')):
-            assert float(tally.macs.sum()) == own
+    for cost in found.costs:
+        own = counts.get(f'MetaSpikeFormer.{cost.layer.name}')
+        if own and cost.layer.operator.startswith(('Channel', 'Conv', 'SepConv PW')):
+            assert float(cost.macs.sum()) == own
             compared += 1
     assert compared >= 9
 
@@ -137,7 +135,7 @@ def test_rates_are_those_of_the_neurons():
     model, x = tiny(), torch.randn(B, 3, 32, 32)
     with torch.no_grad(), FiringRateRecorder(model) as recorder:
         model(x)
-    found = {tally.layer.name: tally for tally in measured(model, x).tallies}
+    found = {cost.layer.name: cost for cost in measured(model, x).costs}
     for layer, neuron in (
         ('downsamplings.2.conv', 'downsamplings.2.conv.neuron'),
         ('stages.0.0.token_mixer.depthwise', 'stages.0.0.token_mixer.depthwise.neuron'),
@@ -148,7 +146,7 @@ def test_rates_are_those_of_the_neurons():
         rates = recorder.rates[neuron].double()
         torch.testing.assert_close(found[layer].rates, rates, rtol=1e-6, atol=1e-7)
         assert 0 < rates.min()
-    assert len(found) == len(measured(model, x).tallies)
+    assert len(found) == len(measured(model, x).costs)
 
 
 def test_an_image_costs_the_same_in_any_batch_and_a_sequence_encodes_every_frame():
@@ -164,10 +162,8 @@ def test_an_image_costs_the_same_in_any_batch_and_a_sequence_encodes_every_frame
 
 def test_sew_is_driven_by_integers_and_the_mean_leaves_an_ann_behind():
     found = measured(tiny(variant=dict(shortcut='sew')), torch.randn(B, 3, 64, 64))
-    assert {t.layer.operator for t in found.tallies if t.values == INTEGERS} >= {
-        'ChannelConv Conv1'
-    }
-    assert [t.layer.name for t in found.tallies if t.values == ANALOG] == ['downsamplings.0.conv']
+    assert {t.layer.operator for t in found.costs if t.values == INTEGERS} >= {'ChannelConv Conv1'}
+    assert [t.layer.name for t in found.costs if t.values == ANALOG] == ['downsamplings.0.conv']
 
 
 def test_additions_of_shortcuts_are_listed():
@@ -185,7 +181,7 @@ def test_a_detector_counts_the_rois_that_it_had():
     with DefaultScope.overwrite_default_scope('mmdet'):
         from mmdet.structures import DetDataSample
 
-        model = enliven(MODELS.build(config.model)).eval()
+        model = randomize_norms(MODELS.build(config.model)).eval()
         meta = dict(img_shape=(64, 64), ori_shape=(64, 64), scale_factor=(1.0, 1.0))
         batch = dict(
             inputs=[torch.randint(0, 255, (3, 64, 64), dtype=torch.uint8) for _ in range(B)],
@@ -196,19 +192,19 @@ def test_a_detector_counts_the_rois_that_it_had():
         with torch.no_grad(), EnergyMeter(model) as meter:
             model.test_step(batch)
     found = meter.energy()
-    (tally,) = [t for t in found.tallies if t.layer.name == 'roi_head.bbox_head.shared_fcs.0']
+    (cost,) = [t for t in found.costs if t.layer.name == 'roi_head.bbox_head.shared_fcs.0']
     layer = model.roi_head.bbox_head.shared_fcs[0]
     assert rois[0] > B
-    assert float(tally.macs.sum()) == rois[0] * layer.in_features * layer.out_features
-    assert tally.layer.part == 'head'
+    assert float(cost.macs.sum()) == rois[0] * layer.in_features * layer.out_features
+    assert cost.layer.part == 'head'
     kinds = {kind for kind, _ in found.analog}
     assert {'RoIAlign (MAC)', 'addition of maps', 'pooling (comparisons or additions)'} <= kinds
 
 
 def test_given_rates_tell_what_is_silent():
     found = measured(MetaSpikeFormer(TINY).eval(), torch.zeros(1, 3, 32, 32))
-    silent = [tally for tally in found.tallies if tally.is_silent]
+    silent = [cost for cost in found.costs if cost.is_silent]
     assert len(silent) > 1, 'an untrained network'
-    keys = [t.layer.key for t in found.tallies if t.values != ANALOG]
+    keys = [t.layer.key for t in found.costs if t.values != ANALOG]
     use_rates(found, {key: [0.25 * (key != silent[0].layer.key)] for key in keys})
-    assert [tally for tally in found.tallies if tally.is_silent] == silent[:1]
+    assert [cost for cost in found.costs if cost.is_silent] == silent[:1]

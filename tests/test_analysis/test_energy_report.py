@@ -11,7 +11,7 @@ from mmengine.registry import MODELS, DefaultScope
 from PIL import Image
 
 from mmspike.analysis.energy_report import draw
-from mmspike.analysis.spike_driven import enliven
+from mmspike.analysis.spike_driven import randomize_norms
 from mmspike.commands.energy import energy
 from mmspike.engine import load_config
 from mmspike.errors import UserError
@@ -101,7 +101,7 @@ def test_real_images_from_a_folder_and_from_the_config(pictures, tmp_path, capsy
     )
     of_config = run(tmp_path, '--num-images', '4', *options, config=config)
     assert [found.images for found in (one, of_folder, of_config)] == [1, 2, 4]
-    first, of_two = (float(found.tallies[0].macs.sum()) for found in (one, of_folder))
+    first, of_two = (float(found.costs[0].macs.sum()) for found in (one, of_folder))
     assert of_two == 2 * first > 0
     assert 'the rates of an untrained network' in capsys.readouterr().out
 
@@ -109,7 +109,7 @@ def test_real_images_from_a_folder_and_from_the_config(pictures, tmp_path, capsy
 def test_a_table_of_rates_needs_a_size_unless_classifiers_are_compared_at_one(written, tmp_path):
     config, table = written
     found = run(tmp_path, '--rates', str(table), config=config)
-    stem = found.tallies[0]
+    stem = found.costs[0]
     assert float(stem.macs[0]) == 4 * 3 * 7 * 7 * 112 * 112  # Of 224 pixels at stride 2.
     other = tiny_config(tmp_path, "default_scope = 'mmseg'")
     pytest.importorskip('mmseg', reason='the scope of this config')
@@ -151,8 +151,8 @@ def test_the_rates_of_the_paper_s_table_11(tmp_path):
     whole = run(tmp_path, '--rates', str(table))
     assert whole.total(every_step=True) == pytest.approx(32.91, abs=0.005)
     assert whole.total() == pytest.approx(31.69, abs=0.005)
-    sep_conv = [t for t in whole.tallies if t.layer.operator.startswith('SepConv')]
-    saved = sum(whole.millijoule(tally) for tally in sep_conv) / whole.total(every_step=True)
+    sep_conv = [t for t in whole.costs if t.layer.operator.startswith('SepConv')]
+    saved = sum(whole.millijoule(cost) for cost in sep_conv) / whole.total(every_step=True)
     assert 100 * saved == pytest.approx(30.2, abs=0.05)
 
 
@@ -160,7 +160,7 @@ def test_silent_layers_are_marked_and_a_dead_network_is_not_praised(tmp_path, ca
     pytest.importorskip('mmpretrain', reason='a config of mmpretrain')
     config = tiny_config(tmp_path)
     with DefaultScope.overwrite_default_scope('mmpretrain'):
-        model = enliven(MODELS.build(load_config(config).model))
+        model = randomize_norms(MODELS.build(load_config(config).model))
 
     def told(name):
         torch.save({'state_dict': model.state_dict()}, tmp_path / name)

@@ -6,7 +6,7 @@ from mmengine.registry import MODELS
 from torch import nn
 
 from mmspike.analysis import FiringRateRecorder, find_neurons, mean_map
-from mmspike.analysis.spike_driven import enliven
+from mmspike.analysis.spike_driven import randomize_norms
 from mmspike.errors import UserError
 from mmspike.layers import SpikeConv2d, SpikeLinear
 from mmspike.neurons import LIF, fold, set_time_steps
@@ -94,7 +94,7 @@ def test_maps_are_kept_of_the_layers_asked_for():
 def backbone():
     arch = dict(dims=(8,) * 5, depths=(1,) * 5, heads=2)
     cfg = dict(type='mmspike.MetaSpikeFormer', arch=arch, time_steps=2, out_indices=(0, 1, 2, 3))
-    return enliven(MODELS.build(cfg)).eval()
+    return randomize_norms(MODELS.build(cfg)).eval()
 
 
 def test_backbone_in_order_of_execution_with_the_outputs_of_its_neurons(backbone):

@@ -9,10 +9,10 @@ from mmengine.registry import MODELS, DefaultScope
 from narrow_models import narrow
 from torch import nn
 
-from mmspike.analysis.spike_driven import Operand, OperandRecorder, enliven
+from mmspike.analysis.spike_driven import Operand, OperandRecorder, randomize_norms
 from mmspike.analysis.spike_kinds import kind_of
 from mmspike.commands.check import check as check_spike_driven
-from mmspike.commands.check import is_integer_driven, judge, look
+from mmspike.commands.check import check_operands, is_integer_driven, record_operands
 from mmspike.errors import UserError
 from mmspike.hosts import LIBRARIES, library_of
 from mmspike.neurons import set_time_steps
@@ -29,15 +29,15 @@ def small(name):
     config.model = narrow(config)
     torch.manual_seed(0)
     with DefaultScope.overwrite_default_scope(config.default_scope):
-        return config, enliven(MODELS.build(config.model).eval())
+        return config, randomize_norms(MODELS.build(config.model).eval())
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize('name', SPIKING)
 def test_every_shipped_config(name, capsys):
     config, model = small(name)
-    operands = look(model, config, library_of(config), 96)
-    judge(operands, is_integer_driven(config))
+    operands = record_operands(model, config, library_of(config), 96)
+    check_operands(operands, is_integer_driven(config))
     assert sum(operand.is_first for operand in operands) == 1
     assert operands[0].kind in ('analog', 'integers')  # Events are counts.
     products = [o for o in operands if o.operation == 'matrix product']
@@ -54,7 +54,7 @@ def test_a_planted_violation_is_named(capsys):
     config, model = small(TINY.stem)
     model.decode_head.scale_heads[0][0].conv.neuron = nn.Identity()
     with pytest.raises(UserError) as refused:
-        judge(look(model, config, LIBRARIES['mmseg'], 96), False)
+        check_operands(record_operands(model, config, LIBRARIES['mmseg'], 96), False)
     sentence = refused.value.sentence
     assert sentence.startswith('1 of ')
     assert 'decode_head.scale_heads.0.0.conv (convolution: analog)' in sentence
@@ -72,15 +72,15 @@ def test_a_planted_product_of_reals_is_named():
     mixer = model.backbone.stages[3][0].token_mixer
     mixer.key_neuron, mixer.value_neuron = Halving(), Halving()
     with pytest.raises(UserError, match=r'stages.3.0.token_mixer \(matrix product: analog\)'):
-        judge(look(model, config, LIBRARIES['mmseg'], 96), False)
+        check_operands(record_operands(model, config, LIBRARIES['mmseg'], 96), False)
 
 
 def test_integers_are_a_violation_unless_declared():
     config, model = small('metaspike-31m-sew_t1_in1k')
-    operands = look(model, config, LIBRARIES['mmpretrain'], 96)
-    judge(operands, True)
+    operands = record_operands(model, config, LIBRARIES['mmpretrain'], 96)
+    check_operands(operands, True)
     with pytest.raises(UserError, match=r'channel_mixer.0 \(convolution: integers\)'):
-        judge(operands, False)
+        check_operands(operands, False)
 
 
 def test_one_operand_of_a_product_must_be_spikes():
@@ -140,17 +140,17 @@ def test_silence_proves_nothing(capsys):
     found = saw(*((f'backbone.{i}', 'silent') for i in range(5)), ('neck', 'spikes'))
     for integers_allowed in (False, True):
         with pytest.raises(UserError) as refused:
-            judge(found, integers_allowed, from_checkpoint=True)
+            check_operands(found, integers_allowed, from_checkpoint=True)
         assert refused.value.sentence == (
             'it is not proven that the model is spike-driven, since 5 of 7 operations saw zeros '
             'alone: backbone.0, backbone.1, backbone.2 and 2 more; omit the checkpoint: norms '
             'are then randomized so that the neurons fire.'
         )
     with pytest.raises(UserError, match='1 of 2 .*: neck; try a larger --size or a trained'):
-        judge(saw(('neck', 'silent')), False)
+        check_operands(saw(('neck', 'silent')), False)
     assert not capsys.readouterr().out, 'no other verdict'
     with pytest.raises(UserError, match='1 of 3 operations see something other than spikes'):
-        judge(saw(('neck', 'silent'), ('head', 'analog')), False)
+        check_operands(saw(('neck', 'silent'), ('head', 'analog')), False)
     assert capsys.readouterr().out == '1 operations saw zeros alone: neck\n'
 
 
@@ -158,7 +158,7 @@ def test_a_checkpoint_with_silent_layers_is_not_proven(tmp_path, capsys):
     pytest.importorskip('mmseg', reason='a config of mmseg')
     config = Config.fromfile(TINY)
     with DefaultScope.overwrite_default_scope('mmseg'):
-        model = enliven(MODELS.build(config.model))
+        model = randomize_norms(MODELS.build(config.model))
     torch.save({'state_dict': model.state_dict()}, tmp_path / 'lively.pth')
     check_spike_driven([str(TINY), str(tmp_path / 'lively.pth'), '--size', '64'])
     assert 'spike-driven: all' in capsys.readouterr().out
@@ -182,7 +182,7 @@ def test_the_mask_head_of_the_tiny_detector_fires_whatever_its_first_weights():
         head(rois)
         assert not seen[0].any()
         readout = head.conv_logits.bias.clone()
-        enliven(head)
+        randomize_norms(head)
         head(rois)
     assert 0.05 < seen[1].mean() < 0.8
     assert torch.equal(head.conv_logits.bias, readout), 'what predicts stays'
@@ -215,18 +215,18 @@ def test_stock_heads_lie_behind_the_average(tmp_path, capsys):
 def test_the_average_excuses_nothing_before_it(capsys):
     found = saw(('backbone.0', 'analog'), ('neck', 'analog'))
     with pytest.raises(UserError) as refused:
-        judge(found, False, averaged=True)
+        check_operands(found, False, averaged=True)
     assert refused.value.sentence == (
         '1 of 3 operations see something other than spikes: backbone.0 (convolution: analog); put '
         'a neuron before each (docs/own_head.md).'
     )
     assert capsys.readouterr().out.startswith('1 of 3 operations lie behind the average over time')
     with pytest.raises(UserError, match='2 of 3 .*; put a neuron before each'):
-        judge(found, False)
+        check_operands(found, False)
 
 
 def test_layers_that_never_run_are_named():
     config, model = small('mask_rcnn_metaspike-tiny_t1_shapes')
     model.roi_head.test_cfg.score_thr = 2.0
     with pytest.raises(UserError, match='weight layers were never run.* roi_head.mask_head'):
-        look(model, config, LIBRARIES['mmdet'], 96)
+        record_operands(model, config, LIBRARIES['mmdet'], 96)

@@ -14,7 +14,7 @@ from mmengine.registry import MODELS, DefaultScope
 from PIL import Image
 from threads import one_thread
 
-from mmspike.analysis.spike_driven import enliven
+from mmspike.analysis.spike_driven import randomize_norms
 from mmspike.apis import Inferencer
 from mmspike.commands.drawing import Painter
 from mmspike.commands.infer import infer
@@ -104,7 +104,7 @@ def model(tmp_path_factory):
             torch.manual_seed(0)
             with DefaultScope.overwrite_default_scope(scope):
                 built = MODELS.build(Config.fromfile(config).model)
-            enliven(built)
+            randomize_norms(built)
             if scope == 'mmseg':
                 _spread_classes(built.eval())
             state = dict(state_dict=built.state_dict(), meta=dict(dataset_meta=meta))

@@ -6,7 +6,7 @@ from copy import deepcopy
 import pytest
 import torch
 
-from mmspike.analysis.spike_driven import enliven
+from mmspike.analysis.spike_driven import randomize_norms
 from mmspike.models.backbones import MetaSpikeFormer
 
 TINY = dict(dims=(4, 8, 8, 8, 8), depths=(1, 1, 1, 1, 1), heads=2)
@@ -15,7 +15,7 @@ TINY = dict(dims=(4, 8, 8, 8, 8), depths=(1, 1, 1, 1, 1), heads=2)
 @pytest.fixture(scope='module')
 def backbone():
     torch.manual_seed(0)
-    return enliven(MetaSpikeFormer(TINY, time_steps=2, out_indices=(1, 4))).eval()
+    return randomize_norms(MetaSpikeFormer(TINY, time_steps=2, out_indices=(1, 4))).eval()
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_a_fresh_model_leaves_with_the_same_numbers(fresh, way, grad):
     'neuron', [dict(v_reset=None), dict(decay_input=False), dict(v_reset=-0.5, tau=3.0)]
 )
 def test_a_trace_of_any_neuron_fires_the_same(neuron):
-    model = enliven(
+    model = randomize_norms(
         MetaSpikeFormer(TINY, time_steps=2, neuron=dict(type='mmspike.LIF', **neuron))
     ).eval()
     x, y = torch.randn(2, 3, 32, 32), torch.randn(2, 3, 32, 32)

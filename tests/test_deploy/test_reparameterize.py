@@ -12,7 +12,7 @@ from narrow_models import narrow
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mmspike.analysis.spike_driven import enliven
+from mmspike.analysis.spike_driven import randomize_norms
 from mmspike.deploy import FORMS, reparameterize
 from mmspike.errors import UserError
 from mmspike.layers import RepConv, SepConv, SpikeLinear
@@ -67,7 +67,7 @@ def compare(model, form, run):
 def test_the_backbone(form, time_steps, variant):
     torch.manual_seed(0)
     options = dict(time_steps=time_steps, variant=variant)
-    model = enliven(MetaSpikeFormer(TINY, **options)).double().eval()
+    model = randomize_norms(MetaSpikeFormer(TINY, **options)).double().eval()
     x = torch.randn(B, 3, 65, 47, dtype=torch.float64)  # Odd sizes: borders everywhere.
     before = copy.deepcopy(model.state_dict())
     merged = compare(model, form, lambda m: m(x))
@@ -78,7 +78,7 @@ def test_the_backbone(form, time_steps, variant):
 @pytest.mark.parametrize('form', FORMS)
 def test_a_rep_conv_alone_borders_included(form):
     torch.manual_seed(0)
-    layer = enliven(nn.Sequential(RepConv(5))).double().eval()
+    layer = randomize_norms(nn.Sequential(RepConv(5))).double().eval()
     merged = reparameterize(layer, form)
     x = torch.randn(B, 5, 3, 4, dtype=torch.float64)
     torch.testing.assert_close(merged(x), layer(x), rtol=1e-12, atol=1e-12)
@@ -87,7 +87,7 @@ def test_a_rep_conv_alone_borders_included(form):
 
 
 def test_the_forms_are_as_merged_as_told():
-    model = enliven(MetaSpikeFormer(TINY)).eval()
+    model = randomize_norms(MetaSpikeFormer(TINY)).eval()
     for form in FORMS:
         merged = reparameterize(model, form)
         assert not [m for m in merged.modules() if isinstance(m, (RepConv, SepConv))]
@@ -110,7 +110,7 @@ def whole_model(library, time_steps):
         config = Config.fromfile(CONFIGS / f'{name}.py')
         config.model.backbone.time_steps = time_steps
         torch.manual_seed(0)
-        return enliven(MODELS.build(config.model)).double().eval()
+        return randomize_norms(MODELS.build(config.model)).double().eval()
 
 
 @pytest.mark.slow
@@ -148,7 +148,7 @@ def test_a_yolox_keeps_no_norm(form):
     model['backbone']['time_steps'] = 2
     torch.manual_seed(0)
     with DefaultScope.overwrite_default_scope('mmdet'):
-        model = enliven(MODELS.build(model)).double().eval()
+        model = randomize_norms(MODELS.build(model)).double().eval()
     x = torch.randn(B, 3, 64, 96, dtype=torch.float64)
     assert not norms(compare(model, form, lambda m: [y for level in m(x) for y in level]))
 
@@ -159,7 +159,7 @@ def test_norms_that_cannot_be_folded_stay():
     for level in levels:
         level.conv = shared
     group = ConvModule(4, 4, 3, norm_cfg=dict(type='GN', num_groups=2))
-    model = enliven(nn.ModuleList([*levels, group])).eval()
+    model = randomize_norms(nn.ModuleList([*levels, group])).eval()
     merged = reparameterize(model)
     assert len(norms(merged)) == 2
     assert isinstance(merged[2].norm, nn.GroupNorm)
@@ -171,7 +171,7 @@ def test_norms_that_cannot_be_folded_stay():
 
 def test_a_linear_layer_with_its_norm():
     layer = set_time_steps(SpikeLinear(4, 3, norm_cfg=dict(type='BN1d')), 2)
-    layer = enliven(nn.Sequential(layer)).double().eval()
+    layer = randomize_norms(nn.Sequential(layer)).double().eval()
     x = torch.randn(2 * B, 4, dtype=torch.float64) * 3
     merged = reparameterize(layer)
     assert merged[0].norm is None

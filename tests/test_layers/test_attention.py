@@ -6,9 +6,9 @@ from mmcv.cnn import ConvModule
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mmspike.analysis.spike_driven import enliven
+from mmspike.analysis.spike_driven import randomize_norms
 from mmspike.errors import UserError
-from mmspike.layers import ATTENTIONS, SDSA1, SDSA2, SDSA4, RepConv, SpikeSelfAttention
+from mmspike.layers import ATTENTIONS, SDSA1, SDSA2, SDSA3, SDSA4, RepConv
 from mmspike.neurons import LIF, set_time_steps
 
 T, B, D = 2, 2, 16
@@ -75,7 +75,7 @@ def spikes(values):
 
 
 def lively(cls, **options):
-    return enliven(set_time_steps(cls(D, num_heads=4, **options), T)).eval().double()
+    return randomize_norms(set_time_steps(cls(D, num_heads=4, **options), T)).eval().double()
 
 
 def test_sdsa1_by_hand():
@@ -151,7 +151,7 @@ class Clipped(nn.ReLU6):
 
 
 @pytest.mark.parametrize('kind', [Stranger, Passing])
-@pytest.mark.parametrize('cls', [SpikeSelfAttention, SDSA1, SDSA2])
+@pytest.mark.parametrize('cls', [SDSA3, SDSA1, SDSA2])
 def test_a_neuron_of_somebody_else_gets_what_ours_gets(cls, kind):
     torch.manual_seed(0)
     ours = lively(cls)
@@ -164,7 +164,7 @@ def test_a_neuron_of_somebody_else_gets_what_ours_gets(cls, kind):
 
 @pytest.mark.parametrize(
     ('cls', 'kind', 'missing'),
-    [(SpikeSelfAttention, Unscaled, 'input_gain=8.0'), (SDSA4, Unlearned, 'learnable_threshold=')],
+    [(SDSA3, Unscaled, 'input_gain=8.0'), (SDSA4, Unlearned, 'learnable_threshold=')],
 )
 def test_a_neuron_that_cannot_do_what_attention_asks_is_refused(cls, kind, missing):
     with pytest.raises(UserError, match=f'{kind.__name__} takes no .*{missing}.*spiking = False'):
@@ -174,7 +174,7 @@ def test_a_neuron_that_cannot_do_what_attention_asks_is_refused(cls, kind, missi
 def test_only_an_activation_loses_the_options_of_a_neuron():
     with pytest.raises(TypeError, match='tau'):
         SDSA1(D, neuron=dict(type=Stranger, tau=4.0))
-    layer = SpikeSelfAttention(D, neuron=dict(type=Clipped, tau=4.0, v_threshold=0.5))
+    layer = SDSA3(D, neuron=dict(type=Clipped, tau=4.0, v_threshold=0.5))
     assert layer.averages and type(layer.attention_neuron) is Clipped
 
 
@@ -192,7 +192,7 @@ def test_sdsa4_by_hand(form):
 
 
 def test_sdsa4_starts_as_sdsa3_and_learns_its_threshold():
-    three, four = lively(SpikeSelfAttention), lively(SDSA4)
+    three, four = lively(SDSA3), lively(SDSA4)
     missing = four.load_state_dict(three.state_dict(), strict=False).missing_keys
     assert missing == ['attention_neuron.v_threshold']
     threshold = four.attention_neuron.v_threshold
@@ -249,11 +249,11 @@ def test_sdsa_3_and_4_cost_n_times_d_squared_by_heads(name):
 
 
 def test_linear_projections_are_a_matrix_and_a_norm():
-    layer = SpikeSelfAttention(D, linear_qkv=True, linear_proj=True)
+    layer = SDSA3(D, linear_qkv=True, linear_proj=True)
     assert not any(isinstance(m, RepConv) for m in layer.modules())
     twin = ConvModule(D, D, 1, bias=False, norm_cfg=dict(type='BN'), act_cfg=None)
     for name in ('query_conv', 'key_conv', 'value_conv', 'proj'):
         shapes = [p.shape for p in layer.get_submodule(name).parameters()]
         assert shapes == [p.shape for p in twin.parameters()]
-    mixed = SpikeSelfAttention(D, linear_proj=True)
+    mixed = SDSA3(D, linear_proj=True)
     assert isinstance(mixed.query_conv, RepConv) and not isinstance(mixed.proj, RepConv)

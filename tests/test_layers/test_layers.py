@@ -7,14 +7,14 @@ from mmcv.cnn import ConvModule
 from torch import nn
 
 from mmspike.layers import (
+    SDSA3,
     NormAndPad,
     RepConv,
     SpikeConv2d,
     SpikeConvTranspose2d,
     SpikeLinear,
-    SpikeSelfAttention,
 )
-from mmspike.layers.spike_conv import keep_small
+from mmspike.layers.spike_conv import pack_saved_spikes
 from mmspike.neurons import LIF, default_neuron, set_time_steps
 
 T, B = 2, 2
@@ -61,7 +61,7 @@ def test_spikes_are_kept_in_bytes_for_the_same_gradients(autocast):
         layer(x).float().square().sum().backward()
     assert torch.equal(grads[0], x.grad)
     assert torch.equal(grads[1], layer.weight.grad)
-    hooks = keep_small(fired := LIF(T, compile=False)(x.detach()))
+    hooks = pack_saved_spikes(fired := LIF(T, compile=False)(x.detach()))
     assert hooks.pack_hook(fired).element_size() == 1
     assert torch.equal(hooks.unpack_hook(hooks.pack_hook(fired)), fired)
     assert hooks.pack_hook(layer.weight) is layer.weight
@@ -147,7 +147,7 @@ def attention_by_the_paper(layer, x, steps):
 
 def test_attention_in_threshold_form_equals_the_scaled_form():
     torch.manual_seed(1)
-    layer = perturb_norms(set_time_steps(SpikeSelfAttention(16, num_heads=4), T))
+    layer = perturb_norms(set_time_steps(SDSA3(16, num_heads=4), T))
     x = (torch.randn(T * B, 16, 8, 9, dtype=torch.float64) * 4).requires_grad_()
     out = layer(x)
     weight = torch.randn_like(out)
@@ -160,7 +160,7 @@ def test_attention_in_threshold_form_equals_the_scaled_form():
 
 
 def test_attention_fires_at_four_on_integers():
-    layer = set_time_steps(SpikeSelfAttention(16, num_heads=4), T)
+    layer = set_time_steps(SDSA3(16, num_heads=4), T)
     assert layer.attention_neuron.v_threshold == 4.0
     seen = []
     layer.attention_neuron.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
@@ -170,7 +170,7 @@ def test_attention_fires_at_four_on_integers():
 
 @pytest.mark.parametrize(('neuron', 'growth'), [('ReLU', 1), ('mmspike.LIF', 4)])
 def test_attention_of_the_twin_does_not_grow_with_the_image(neuron, growth):
-    layer = set_time_steps(SpikeSelfAttention(16, num_heads=4, neuron=dict(type=neuron)), T)
+    layer = set_time_steps(SDSA3(16, num_heads=4, neuron=dict(type=neuron)), T)
     layer.query_conv = layer.key_conv = layer.value_conv = nn.Identity()
     seen = []
     layer.attention_neuron.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
@@ -182,4 +182,4 @@ def test_attention_of_the_twin_does_not_grow_with_the_image(neuron, growth):
 
 def test_attention_heads_must_divide_channels():
     with pytest.raises(ValueError, match='20 channels cannot be divided among 8 attention heads'):
-        SpikeSelfAttention(20, num_heads=8)
+        SDSA3(20, num_heads=8)

@@ -12,16 +12,16 @@ from spikes import may_see_real_values, see_real_values
 from torch import nn
 
 import mmspike.registry as ours
-from mmspike.analysis.spike_driven import enliven
+from mmspike.analysis.spike_driven import randomize_norms
 from mmspike.errors import UserError
 from mmspike.layers import (
+    SDSA3,
     RepConv,
     SepConv,
     SpikeConv2d,
     SpikeLinear,
     SpikeReadoutConv2d,
     SpikeReadoutLinear,
-    SpikeSelfAttention,
     find_bare,
     make_spiking,
 )
@@ -61,7 +61,7 @@ def atss():
         with DefaultScope.overwrite_default_scope('mmdet'):
             model = MODELS.build(model)
         model.init_weights()
-        yield enliven(model)
+        yield randomize_norms(model)
     finally:
         for name in ('SpikeATSS', 'SpikeATSSHead'):
             ours.MODELS.module_dict.pop(name)
@@ -137,7 +137,7 @@ class Declaring(nn.Module):
         self.late = nn.Sequential(nn.Conv2d(4, 4, 1), nn.ReLU())
         self.later = nn.Conv2d(4, 4, 1)
         self.norm = nn.LayerNorm([4, 2, 2])
-        self.operators = nn.ModuleList([RepConv(4), SepConv(4), SpikeSelfAttention(8)])
+        self.operators = nn.ModuleList([RepConv(4), SepConv(4), SDSA3(8)])
 
 
 def test_what_is_bare_and_what_is_meant_to_be():

@@ -9,7 +9,7 @@ from mmengine.registry import MODELS, DefaultScope
 from released import golden, golden_images, released_checkpoint
 from spikes import may_see_real_values, see_real_values
 
-from mmspike.analysis.spike_driven import enliven
+from mmspike.analysis.spike_driven import randomize_norms
 from mmspike.commands.convert import convert_checkpoint
 from mmspike.commands.test import test as run_test
 from mmspike.errors import UserError
@@ -105,7 +105,7 @@ def tiny(head='mmspike.SpikeLinearClsHead', **options):
     head = dict(type=head, in_channels=16, num_classes=CLASSES, loss=loss)
     model = build('metaspike-15m_t1_in1k', backbone=backbone, head=head, **options)
     samples = [DataSample().set_gt_label(i) for i in range(B)]
-    return enliven(model), torch.randn(B, 3, 32, 48), samples
+    return randomize_norms(model), torch.randn(B, 3, 32, 48), samples
 
 
 def test_the_classifier_spikes_and_answers_once_an_image():
@@ -129,7 +129,7 @@ def teacher_config():
 @pytest.fixture
 def teacher_file(tmp_path):
     with DefaultScope.overwrite_default_scope('mmpretrain'):
-        teacher = enliven(MODELS.build(teacher_config()))
+        teacher = randomize_norms(MODELS.build(teacher_config()))
     torch.save({'state_dict': teacher.state_dict()}, tmp_path / 'teacher.pth')
     return tmp_path / 'teacher.pth'
 

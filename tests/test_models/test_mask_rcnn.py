@@ -9,9 +9,9 @@ from mmengine.registry import MODELS, init_default_scope
 from spikes import may_see_real_values, see_real_values
 from torch import nn
 
-from mmspike.analysis.spike_driven import enliven
+from mmspike.analysis.spike_driven import randomize_norms
 from mmspike.errors import UserError
-from mmspike.layers import SpikeSelfAttention
+from mmspike.layers import SDSA3
 from mmspike.neurons import LIF
 
 pytest.importorskip('mmdet', reason='Mask R-CNN is a model of mmdet')
@@ -34,7 +34,7 @@ def build(name='mask_rcnn_metaspike-tiny_t1_shapes', **options):
 
 
 def tiny(time_steps=T, **options):
-    return enliven(build(**{'model.backbone.time_steps': time_steps, **options}))
+    return randomize_norms(build(**{'model.backbone.time_steps': time_steps, **options}))
 
 
 def batch(objects=(2, 1), size=(64, 96)):
@@ -190,7 +190,7 @@ def centre_of_influence(model, size, level):
     for m in model.modules():
         if isinstance(m, LIF):
             m.alpha = 0.5  # A wide slope: every path carries some gradient.
-        elif isinstance(m, SpikeSelfAttention):
+        elif isinstance(m, SDSA3):
             nn.init.zeros_(m.proj.norm3.weight)  # Attention sees the whole image.
     image = torch.rand(1, 3, size, size, dtype=torch.float64, requires_grad=True)
     with torch.enable_grad():

@@ -6,7 +6,7 @@ from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from torch import nn
 
-from mmspike.analysis.spike_driven import enliven
+from mmspike.analysis.spike_driven import randomize_norms
 from mmspike.layers import spike_conv
 from mmspike.models.backbones import MetaSpikeFormer
 from mmspike.neurons import LIF
@@ -17,7 +17,7 @@ TINY = dict(dims=(4, 8, 16, 16, 24), depths=(1, 1, 1, 1, 1), heads=4)
 
 def tiny(**options):
     torch.manual_seed(0)
-    return enliven(MetaSpikeFormer(**{'arch': TINY, 'time_steps': T, **options}))
+    return randomize_norms(MetaSpikeFormer(**{'arch': TINY, 'time_steps': T, **options}))
 
 
 @pytest.mark.parametrize(
@@ -168,8 +168,10 @@ def train_once(model, x):
 def test_blocks_that_are_computed_again_keep_no_spikes(monkeypatch):
     """Hooks of ours inside those of the checkpoint would keep what it lets go."""
     kept = []
-    original = spike_conv.keep_small
-    monkeypatch.setattr(spike_conv, 'keep_small', lambda x: kept.append(x.shape) or original(x))
+    original = spike_conv.pack_saved_spikes
+    monkeypatch.setattr(
+        spike_conv, 'pack_saved_spikes', lambda x: kept.append(x.shape) or original(x)
+    )
     tiny(with_cp=True).train()(torch.randn(B, 3, 32, 32))[-1].sum().backward()
     assert len(kept) == 4  # The downsamplings, which stand between the blocks.
 

@@ -12,7 +12,7 @@ from narrow_models import narrow
 from spikes import may_see_real_values, see_real_values
 from torch import nn
 
-from mmspike.analysis.spike_driven import enliven
+from mmspike.analysis.spike_driven import randomize_norms
 from mmspike.deploy import reparameterize
 from mmspike.errors import UserError
 from mmspike.layers import SpikingHead
@@ -86,7 +86,7 @@ def build(name, time_steps=T, **options):
     with DefaultScope.overwrite_default_scope(config.default_scope):
         model = MODELS.build(model)
     model.init_weights()
-    return enliven(model)
+    return randomize_norms(model)
 
 
 def batch(name):

@@ -12,7 +12,7 @@ from spikes import may_see_real_values, see_real_values
 from torch import nn
 
 from mmspike.analysis import FiringRateRecorder
-from mmspike.analysis.spike_driven import enliven
+from mmspike.analysis.spike_driven import randomize_norms
 from mmspike.analysis.spike_pictures import LayerNames, draw_heat_maps
 from mmspike.layers import MetaBlock
 from mmspike.models.backbones import MetaSpikeFormer
@@ -57,7 +57,7 @@ PARAMETERS = {
 
 def tiny(variant, **options):
     torch.manual_seed(0)
-    return enliven(MetaSpikeFormer(arch=TINY, time_steps=T, variant=variant, **options))
+    return randomize_norms(MetaSpikeFormer(arch=TINY, time_steps=T, variant=variant, **options))
 
 
 @pytest.fixture(params=VARIANTS)

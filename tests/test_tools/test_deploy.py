@@ -8,7 +8,7 @@ from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import Runner
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mmspike.analysis.spike_driven import enliven
+from mmspike.analysis.spike_driven import randomize_norms
 from mmspike.checks.weights import unwrap
 from mmspike.hosts.mmdet import MMDet
 
@@ -35,7 +35,7 @@ def checkpoint(tmp_path_factory):
     config.merge_from_dict({k: eval(v) for k, v in (o.split('=') for o in options)})
     torch.manual_seed(0)
     with DefaultScope.overwrite_default_scope('mmdet'):
-        model = enliven(MODELS.build(config.model))
+        model = randomize_norms(MODELS.build(config.model))
     file = tmp_path_factory.mktemp('merged') / 'model.pth'
     torch.save({'state_dict': model.state_dict()}, file)
     return file

@@ -12,7 +12,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 
-from mmspike.analysis.spike_driven import enliven
+from mmspike.analysis.spike_driven import randomize_norms
 from mmspike.analysis.spike_pictures import LayerNames, draw_heat_maps, draw_rates, part_colors
 from mmspike.commands.spikes import spikes as show_spikes
 from mmspike.datasets.shapes import draw_scene
@@ -65,7 +65,7 @@ def prepare(scope, text, folder):
     config = folder / 'model.py'
     config.write_text(text)
     with DefaultScope.overwrite_default_scope(scope):
-        model = enliven(MODELS.build(Config.fromfile(config).model))
+        model = randomize_norms(MODELS.build(Config.fromfile(config).model))
     torch.save(dict(state_dict=model.state_dict()), folder / 'model.pth')
     return [str(config), str(folder / 'model.pth')]
 

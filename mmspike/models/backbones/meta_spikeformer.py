@@ -21,7 +21,7 @@ from mmspike.layers import (
     ConvNorm,
     SepConv,
     check_norm,
-    keep_nothing,
+    no_saved_tensors,
     spike_conv_norm,
     take_entry_neuron,
 )
@@ -41,14 +41,14 @@ from .pretrained import load_pretrained
 
 
 @contextmanager
-def computed_again(module: nn.Module) -> Iterator[None]:
+def bn_frozen_during_recompute(module: nn.Module) -> Iterator[None]:
     """Keep the running statistics of `module`'s norms while its forward is computed again."""
     norms = [m for m in module.modules() if isinstance(m, _BatchNorm)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.momentum = 0.0
     try:
-        with keep_nothing():
+        with no_saved_tensors():
             yield
     finally:
         for norm, momentum in zip(norms, momenta, strict=True):
@@ -358,7 +358,7 @@ class MetaSpikeFormer(BaseModule):
             block,
             x,
             use_reentrant=False,
-            context_fn=lambda: (keep_nothing(), computed_again(block)),
+            context_fn=lambda: (no_saved_tensors(), bn_frozen_during_recompute(block)),
         )
 
     def _freeze(self) -> None:
