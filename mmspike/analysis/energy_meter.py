@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from mmspike.analysis.analog import AnalogOperations
+from mmspike.analysis.backbone import find_backbone
 from mmspike.analysis.firing import FiringRateRecorder
 from mmspike.analysis.operations import Layer, find_layers
 from mmspike.analysis.spike_kinds import ANALOG, KINDS, SILENT, SPIKES, kind_of
-from mmspike.analysis.spike_pictures import find_backbone
 from mmspike.errors import UserError
 
 # Picojoule for one operation on 32-bit numbers in 45 nm (Horowitz, ISSCC 2014).

@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import nn
 
-from mmspike.analysis.spike_pictures import LayerNames, find_backbone, stage_name
+from mmspike.analysis.backbone import LayerNames, find_backbone, stage_name
 from mmspike.layers import (
     SDSA3,
     ChannelConv,

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mmspike.analysis.backbone import find_backbone
 from mmspike.analysis.operations import WEIGHT_LAYERS
 from mmspike.analysis.spike_kinds import KINDS, kind_of
-from mmspike.analysis.spike_pictures import find_backbone
 from mmspike.analysis.tracked import TrackedFunctions
 from mmspike.layers import (
     SpikeConv2d,

@@ -9,14 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from mmspike.analysis import FiringRateRecorder
-from mmspike.analysis.spike_pictures import (
-    LayerNames,
-    draw_heat_maps,
-    draw_rates,
-    find_backbone,
-    save,
-    write_rates,
-)
+from mmspike.analysis.backbone import LayerNames, find_backbone
+from mmspike.analysis.spike_pictures import draw_heat_maps, draw_rates, save, write_rates
 from mmspike.commands.media import find_images, is_video, make_folder, picture_parser
 from mmspike.errors import UserError
 from mmspike.hosts.inferencers import HostModel

@@ -12,8 +12,9 @@ from spikes import may_see_real_values, see_real_values
 from torch import nn
 
 from mmspike.analysis import FiringRateRecorder
+from mmspike.analysis.backbone import LayerNames
 from mmspike.analysis.spike_driven import randomize_norms
-from mmspike.analysis.spike_pictures import LayerNames, draw_heat_maps
+from mmspike.analysis.spike_pictures import draw_heat_maps
 from mmspike.layers import MetaBlock
 from mmspike.models.backbones import MetaSpikeFormer
 from mmspike.neurons import LIF

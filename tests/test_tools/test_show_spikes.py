@@ -12,8 +12,9 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 
+from mmspike.analysis.backbone import LayerNames
 from mmspike.analysis.spike_driven import randomize_norms
-from mmspike.analysis.spike_pictures import LayerNames, draw_heat_maps, draw_rates, part_colors
+from mmspike.analysis.spike_pictures import draw_heat_maps, draw_rates, part_colors
 from mmspike.commands.spikes import spikes as show_spikes
 from mmspike.datasets.shapes import draw_scene
 from mmspike.errors import UserError
