@@ -194,6 +194,8 @@ def test_these_are_all_registered_types():
         'CheckScheduleHook',
         'CheckWeightsHook',
         'FiringRateHook',
+        'CompileNeuronsHook',
+        'FollowModelHook',
         'RepeatableRunHook',
         'WholeCheckpointHook',
     }

@@ -3,15 +3,17 @@
 import sys
 from pathlib import Path
 
-import cli
 import torch
+
+from mmspike.commands.common import run_tool
+from mmspike.commands.train import train
 
 
 def main() -> None:
     folder, *argv = sys.argv[1:]
-    runner = cli.train(argv)
+    runner = train(argv)
     torch.save(runner.model.module.state_dict(), Path(folder) / f'rank{runner.rank}.pth')
 
 
 if __name__ == '__main__':
-    cli.run_tool(main)
+    run_tool(main)

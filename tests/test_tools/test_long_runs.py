@@ -37,7 +37,7 @@ def choices(runner):
 @pytest.mark.parametrize('iterations, chosen', [(3, {None}), (500, {True})])
 def test_training(shapes, tmp_path, monkeypatch, iterations, chosen):
     monkeypatch.setattr(compiling, 'get_device', lambda: 'cuda')
-    monkeypatch.setattr(Runner, 'train', lambda self: None)
+    monkeypatch.setattr(Runner, 'train', lambda self: self.call_hook('before_run'))
     options = [*SMALL, f'train_cfg.max_iters={iterations}']
     assert choices(cli.train(arguments(shapes, tmp_path, *options, config=CONFIG))) == chosen
 
@@ -64,7 +64,7 @@ def test_testing(shapes, checkpoint, tmp_path, monkeypatch, threshold, chosen):
     """The generated shapes have five images to test on."""
     monkeypatch.setattr(compiling, 'LONG_RUN', threshold)
     monkeypatch.setattr(compiling, 'get_device', lambda: 'cuda')
-    monkeypatch.setattr(Runner, 'test', lambda self: self)
+    monkeypatch.setattr(Runner, 'test', lambda self: self.call_hook('before_run') or self)
     argv = arguments(shapes, tmp_path, *SMALL)
     assert choices(cli.test([str(CONFIG), str(checkpoint), *argv])) == chosen
 

@@ -23,6 +23,7 @@ from mmspike.datasets.event_files import read_events
 from mmspike.datasets.shape_crops import cut_shapes
 from mmspike.datasets.transforms import LoadSegAnnotations
 from mmspike.engine import UserError, load_checkpoint_file
+from mmspike.hosts import LIBRARIES
 from mmspike.hosts.inferencers import HostModel, dataset_meta
 
 from .conftest import CONFIG, ROOT, arguments
@@ -121,9 +122,10 @@ class TestContent:
     def test_classes_of_other_kinds_are_passed_over(self, meta):
         pytest.importorskip('mmdet', reason='the dataset is one of mmdet')
         config = Config.fromfile(CONFIG)
-        expected = dataset_meta(config, None, 'mmdet')
+        mmdet = LIBRARIES['mmdet']
+        expected = dataset_meta(config, None, mmdet)
         assert expected['classes']
-        assert dataset_meta(config, {'meta': {'dataset_meta': meta}}, 'mmdet') == expected
+        assert dataset_meta(config, {'meta': {'dataset_meta': meta}}, mmdet) == expected
 
 
 class TestArchives:
