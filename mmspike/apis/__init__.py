@@ -1,4 +1,4 @@
-"""Commands for trained models: inference, pictures of spikes, energy, proof and speed."""
+"""Names that other code imports from here; they live in `mmspike.commands`."""
 
 from mmspike.commands.inferencer import Inferencer
 
