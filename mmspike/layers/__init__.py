@@ -16,6 +16,8 @@ from .spike_conv import (
 from .spiking_head import SpikingHead, find_bare, make_spiking
 from .token_mixers import SepConv
 
+SpikeSelfAttention = SDSA3  # Its name until this release.
+
 __all__ = [
     'ATTENTIONS',
     'SDSA1',
