@@ -1,15 +1,19 @@
 """The testing tool merges the model when asked to."""
 
+from types import SimpleNamespace
+
 import cli
 import pytest
 import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import Runner
+from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmspike.analysis.spike_driven import randomize_norms
 from mmspike.checks.weights import unwrap
+from mmspike.commands import test as own_test
 from mmspike.hosts.mmdet import MMDet
 
 from .conftest import ROOT, arguments
@@ -69,3 +73,19 @@ def test_an_unknown_form(capsys):
     with pytest.raises(SystemExit):
         cli.test(['a.py', 'b.pth', '--deploy', 'chip'])
     assert "invalid choice: 'chip'" in capsys.readouterr().err
+
+
+def test_norms_that_stay_are_named(monkeypatch):
+    """As those of RetinaNet's and RTMDet's levels, which share a convolution."""
+    said = []
+    monkeypatch.setattr(own_test, 'print_log', lambda text, **options: said.append(text))
+    for norm, stays in ((nn.GroupNorm(2, 4), True), (nn.Identity(), False)):
+        model = nn.Sequential(nn.Conv2d(3, 4, 1), norm).eval()
+        runner = SimpleNamespace(model=model, load_or_resume=lambda: None)
+        own_test.deploy(runner, 'fast')
+        assert runner.model is not model
+        assert len(said) == stays
+        assert not stays or said[0].startswith(
+            '--deploy fast leaves 1 norms as they are, such as 1'
+        )
+        said.clear()
