@@ -165,6 +165,10 @@ def _draw_panel(
     """Draw instances, masks in the colours of their classes: mmdet gives each its own."""
     masks, palette = instances.pop('masks', ()), visualizer.dataset_meta['palette']
     colours = [tuple(palette[label]) for label in instances.labels]
+    # A box that reaches beyond the image would make the panel larger than its neighbour.
+    height, width = image.shape[:2]
+    instances.bboxes[:, 0::2] = instances.bboxes[:, 0::2].clamp(0, width - 1)
+    instances.bboxes[:, 1::2] = instances.bboxes[:, 1::2].clamp(0, height - 1)
     visualizer.set_image(image)
     if len(masks):
         visualizer.draw_binary_masks(masks, colors=colours, alphas=visualizer.alpha)

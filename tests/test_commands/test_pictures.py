@@ -86,3 +86,14 @@ def test_an_image_that_was_loaded_as_stored_is_drawn_so(tmp_path):
         sample = DetDataSample(metainfo=dict(img_path=str(path), ori_shape=shape))
         visualizer.add_datasample('', turned, data_sample=sample, draw_pred=False)
         assert np.array_equal(visualizer.get_image(), expected)
+
+
+def test_a_box_beyond_the_image_leaves_the_panels_of_one_size(tmp_path):
+    runner = Runner(tmp_path, 1)
+    (samples, _) = runner.test_dataloader
+    samples[0].pred_instances.bboxes = torch.tensor([[8.0, -9, 40, 16]])
+    draw_detections(runner, tmp_path / 'out', count=1, columns=1, enlarge=4)
+    picture = mmcv.imread(str(tmp_path / 'out' / '0.png'))
+    truth, prediction = np.split(picture, 2, axis=1)
+    # Where neither has a box they are the same grey, and not moved.
+    assert np.array_equal(truth[-24:], prediction[-24:]) and (truth[-24:] == 128).all()
