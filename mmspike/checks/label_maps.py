@@ -57,9 +57,8 @@ def look_at_label_maps(dataset: Any, split: str) -> None:
         ids |= found
         plain = not info.get('reduce_zero_label') and not info.get('label_map')
         # Who chooses some classes ignores the others.
-        if not info.get('label_map') and trained[IGNORED] > trained.sum() / 2:
-            odd.append(path)
-        elif plain and found == {0, IGNORED}:
+        mostly_ignored = not info.get('label_map') and trained[IGNORED] > trained.sum() / 2
+        if mostly_ignored or (plain and found == {0, IGNORED}):
             odd.append(path)
     if plain and IGNORED in ids and not ids - {0, IGNORED}:
         raise UserError(

@@ -10,12 +10,8 @@ from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.runner import Runner
 
-from mmspike.checkpoint import (
-    allow_mmengine_types,
-)
-from mmspike.checks.classes import (
-    classes_of,
-)
+from mmspike.checkpoint import allow_mmengine_types
+from mmspike.checks.classes import classes_of
 from mmspike.checks.data import (
     build_dataset,
     check_classes,
@@ -34,7 +30,7 @@ from mmspike.hooks.follow_model_hook import follow_model
 from mmspike.process import add_hook, leave_group, use_cpu_well, use_launcher
 
 # Those of mmspike's own configs, for any other.
-HOOKS = (*('mmspike.CheckWeightsHook', 'mmspike.FollowModelHook', 'mmspike.CompileNeuronsHook'),)
+HOOKS = 'mmspike.CheckWeightsHook', 'mmspike.FollowModelHook', 'mmspike.CompileNeuronsHook'
 
 
 def run_tool(main: Callable[[], object]) -> None:

@@ -53,8 +53,10 @@ def follow_model(model: nn.Module, dataset: Dataset) -> None:
         follow_backbone(transforms, unwrap(model))
         classes = getattr(inner, 'metainfo', {}).get('classes')
         for transform in transforms:
-            if isinstance(transform, LoadSegAnnotations) and transform.num_classes is None:
-                transform.num_classes = len(classes) if classes else None
+            if not isinstance(transform, LoadSegAnnotations):
+                continue
+            if classes and transform.num_classes is None:
+                transform.num_classes = len(classes)
 
 
 def _transforms(node: object) -> Iterator[object]:

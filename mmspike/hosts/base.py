@@ -160,11 +160,14 @@ class Library:
         runner.test_evaluator.metrics.append(DumpResults(out_file_path=out))
 
 
-def without_weights(stock: type) -> type:
-    """Make an inferencer class of mmdet or mmseg that leaves weights to mmspike.
+def build_without_weights(stock: type, config: Config, device: str, scope: str) -> Any:
+    """Build an inferencer of mmdet or mmseg that leaves weights to mmspike, and shows no progress.
 
     Args:
         stock: The library's class.
+        config: What `inference_config` returned.
+        device: Where it is to run.
+        scope: The library's name.
     """
 
     class Inferencer(stock):
@@ -176,7 +179,9 @@ def without_weights(stock: type) -> type:
             # What the stock method comes to, without its warning of a registry that is not there.
             return pseudo_collate
 
-    return Inferencer
+    inferencer: Any = Inferencer(config, device=device, scope=scope)
+    inferencer.show_progress = False
+    return inferencer
 
 
 def test_dataset(config: Config) -> ConfigDict:

@@ -11,7 +11,7 @@ from mmengine.structures import InstanceData
 
 from mmspike.errors import UserError
 
-from .base import Library, without_weights
+from .base import Library, build_without_weights
 
 
 class MMDet(Library):
@@ -47,9 +47,7 @@ class MMDet(Library):
     def build_inferencer(self, config: Config, device: str) -> Any:
         from mmdet.apis import DetInferencer
 
-        inferencer = without_weights(DetInferencer)(config, device=device, scope=self.name)
-        inferencer.show_progress = False
-        return inferencer
+        return build_without_weights(DetInferencer, config, device, self.name)
 
     def batch_for(self, prepared: Any) -> Any:
         return prepared[1]  # Behind the images that the batch was made of.

@@ -7,7 +7,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 from mmengine.structures import PixelData
 
-from .base import Library, without_weights
+from .base import Library, build_without_weights
 
 
 class MMSeg(Library):
@@ -28,9 +28,7 @@ class MMSeg(Library):
     def build_inferencer(self, config: Config, device: str) -> Any:
         from mmseg.apis import MMSegInferencer
 
-        inferencer = without_weights(MMSegInferencer)(config, device=device, scope=self.name)
-        inferencer.show_progress = False
-        return inferencer
+        return build_without_weights(MMSegInferencer, config, device, self.name)
 
     def _draw(self, hook: dict, visualizer: dict, folder: str | None) -> None:
         # OpenMMLab's own mmseg counts test images by the interval.
