@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mmspike.analysis.tracked import TrackedFunctions
-from mmspike.neurons import LIF
+from mmspike.neurons import SpikingNeuron
 
 UPSAMPLING = 'upsampling (MAC)'
 POOLING = 'pooling (comparisons or additions)'
@@ -54,7 +54,7 @@ class AnalogOperations(TrackedFunctions):
         kwargs = kwargs or {}
         output = func(*args, **kwargs)
         name, module = self.running
-        if isinstance(module, LIF):
+        if isinstance(module, SpikingNeuron):
             return output
         if func is torch.nn.functional.interpolate:
             mode = kwargs.get('mode', args[3] if len(args) > 3 else 'nearest')

@@ -7,15 +7,15 @@ import torch
 from torch import Tensor, nn
 
 from mmspike.errors import UserError
-from mmspike.neurons import LIF, unfold
+from mmspike.neurons import SpikingNeuron, unfold
 
 
 def find_neurons(model: nn.Module) -> dict[str, nn.Module]:
     """Find the neuron layers of a model by their names.
 
-    A neuron layer is a `mmspike.LIF` anywhere, or whatever stands where mmspike's layers keep their
-    neuron: under ``neuron``, or a name that ends with ``_neuron``, but for an identity, which a
-    neuron leaves that has moved.
+    A neuron layer is a `mmspike.SpikingNeuron` anywhere, or whatever stands where mmspike's layers
+    keep their neuron: under ``neuron``, or a name that ends with ``_neuron``, but for an identity,
+    which a neuron leaves that has moved.
 
     Args:
         model: Any model.
@@ -23,7 +23,7 @@ def find_neurons(model: nn.Module) -> dict[str, nn.Module]:
     return {
         name: module
         for name, module in model.named_modules()
-        if isinstance(module, LIF)
+        if isinstance(module, SpikingNeuron)
         or (f'.{name}'.endswith(('.neuron', '_neuron')) and not isinstance(module, nn.Identity))
     }
 
@@ -33,7 +33,9 @@ class LayerRecord:
     """What one neuron layer did over all recorded forwards.
 
     Args:
-        spikes: The number of spikes in each time step, ``[T]``.
+        spikes: The number of spikes in each time step, ``[T]``, by the neuron's `levels`: one of an
+            integer neuron that fires D is one.
+        active: How many neurons fired at all in each time step, ``[T]``.
         elements: How many neurons could have fired in one time step, summed over batches and calls.
         calls: How often the layer ran; a head that all pyramid levels share runs once a level.
         spike_map: Where the spikes were, summed over samples and channels, ``[T, H, W]``; None if
@@ -42,6 +44,7 @@ class LayerRecord:
     """
 
     spikes: Tensor
+    active: Tensor
     elements: int = 0
     calls: int = 0
     spike_map: Tensor | None = None
@@ -49,8 +52,13 @@ class LayerRecord:
 
     @property
     def rates(self) -> Tensor:
-        """The share of neurons that fire in each time step, ``[T]``."""
+        """The mean count by the levels in each time step, ``[T]``: of binary ones the share."""
         return (self.spikes / self.elements).cpu()
+
+    @property
+    def nonzero(self) -> Tensor:
+        """The share of neurons that fire at all in each time step, ``[T]``."""
+        return (self.active / self.elements).cpu()
 
 
 class FiringRateRecorder:
@@ -116,14 +124,18 @@ class FiringRateRecorder:
         return record
 
     def _count(self, name: str, neuron: nn.Module, out: Tensor) -> None:
-        if not isinstance(neuron, LIF) and not bool(((out == 0) | (out == 1)).all()):
+        full = 1.0
+        if isinstance(neuron, SpikingNeuron):
+            full = neuron.levels * neuron.unit
+        elif not bool(((out == 0) | (out == 1)).all()):
             raise _not_spiking(name, neuron)
         spikes = unfold(out, getattr(neuron, 'time_steps', None))  # [T, B, ...]
         time_steps = len(spikes)
         # A sum in single precision stops counting at 2**24.
-        counts = spikes.flatten(1).sum(dim=1, dtype=torch.float64)
+        counts = spikes.flatten(1).sum(dim=1, dtype=torch.float64) / full
         if name not in self.records:
-            self.records[name] = LayerRecord(torch.zeros_like(counts))
+            zeros = torch.zeros_like(counts)
+            self.records[name] = LayerRecord(zeros, zeros.clone())
         record = self.records[name]
         if len(record.spikes) != time_steps:
             raise UserError(
@@ -131,10 +143,11 @@ class FiringRateRecorder:
                 'a recorder of its own for each number of time steps.'
             )
         record.spikes += counts
+        record.active += spikes.flatten(1).count_nonzero(dim=1)
         record.elements += spikes[0].numel()
         record.calls += 1
         if self.keep_map is not None and self.keep_map(name):
-            _add_map(name, record, spikes)
+            _add_map(name, record, spikes / full)
 
 
 def _add_map(name: str, record: LayerRecord, spikes: Tensor) -> None:
@@ -170,5 +183,6 @@ def mean_map(records: Iterable[LayerRecord]) -> Tensor:
 def _not_spiking(name: str, neuron: nn.Module) -> UserError:
     return UserError(
         f'{name} is a {type(neuron).__name__}, which does not spike (its outputs are not 0 and 1): '
-        'an ANN twin has no firing rates; use a config whose backbone.neuron is mmspike.LIF.'
+        'an ANN twin has no firing rates; use a config whose backbone.neuron is mmspike.LIF or '
+        'another spiking one.'
     )

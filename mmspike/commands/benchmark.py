@@ -27,7 +27,7 @@ from mmspike.errors import UserError
 from mmspike.hosts import library_of
 from mmspike.hosts.batches import build_model, noise_batch, training_batch
 from mmspike.hosts.inferencers import use_device
-from mmspike.neurons import LIF, build_neuron, fold, set_time_steps, unfold
+from mmspike.neurons import LIF, build_neuron, set_time_steps
 
 AGAINST = ('plain', 'compiled', 'twin', 'spikingjelly')
 WHAT = ('train', 'inference', 'neuron', 'neuron-inference')
@@ -60,16 +60,16 @@ class SpikingJellyLIF(LIF):
             step_mode='m',
         )
 
-    def forward(self, x: Tensor) -> Tensor:
+    def run(self, x: Tensor) -> Tensor:
         self.node.reset()
-        return fold(self.node(unfold(x, self.time_steps).contiguous()))
+        return self.node(x.contiguous())
 
 
 OTHER_NEURONS: dict[str, dict] = {
-    'plain': {'compile': False},
-    'compiled': {'compile': True},
+    'plain': {'backend': 'torch'},
+    'compiled': {'backend': 'inductor'},
     'twin': {'type': 'ReLU'},
-    'spikingjelly': {'type': SpikingJellyLIF, 'compile': False},
+    'spikingjelly': {'type': SpikingJellyLIF, 'backend': 'torch'},
 }
 
 
@@ -111,6 +111,8 @@ def benchmark(argv: Sequence[str] | None = None) -> dict[str, dict]:
         config = deepcopy(sides[first][0])
         neuron = dict(config.model.backbone.get('neuron') or {'type': 'mmspike.LIF'})
         config.model.backbone.neuron = {**neuron, **OTHER_NEURONS[name]}
+        if name == 'compiled' and device == 'cpu':
+            config.model.backbone.neuron['backend'] = 'cpp'
         # SpikingJelly's side has no optimization of ours.
         if name == 'spikingjelly':
             config.model.backbone.channels_last = False

@@ -6,7 +6,7 @@ from mmengine.logging import print_log
 from mmengine.runner import BaseLoop, Runner
 from torch import nn
 
-from mmspike.neurons import LIF
+from mmspike.neurons import SpikingNeuron
 from mmspike.registry import HOOKS
 
 LONG_RUN = 500
@@ -30,7 +30,7 @@ class CompileNeuronsHook(Hook):
 
 
 def compile_in_long_runs(model: nn.Module, iterations: int) -> bool:
-    """Let the neurons that leave `compile` open run compiled on a GPU, if the run is long.
+    """Let the neurons that leave `backend` open run compiled on a GPU, if the run is long.
 
     The number of iterations decides and nothing else does, so that a resumed run goes on as it
     began. The choice is said once in the log.
@@ -42,14 +42,20 @@ def compile_in_long_runs(model: nn.Module, iterations: int) -> bool:
     Returns:
         Whether any neuron was switched.
     """
-    neurons = [m for m in model.modules() if isinstance(m, LIF) and m.compile is None]
+    neurons = [
+        module
+        for module in model.modules()
+        if isinstance(module, SpikingNeuron)
+        and module.backend == 'auto'
+        and 'inductor' in module.backends
+    ]
     if get_device() == 'cpu' or iterations < LONG_RUN or not neurons:
         return False
     for neuron in neurons:
-        neuron.compile = True
+        neuron.backend = 'inductor'
     print_log(
         f'{len(neurons)} neurons run compiled, as the run has {iterations} iterations; '
-        'model.backbone.neuron.compile=False keeps the plain loop.',
+        'model.backbone.neuron.backend=torch keeps the plain loop.',
         'current',
     )
     return True

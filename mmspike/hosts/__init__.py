@@ -6,7 +6,7 @@ from mmengine.config import Config
 
 from mmspike.errors import UserError
 
-from .base import Library
+from .library import Library
 from .mmdet import MMDet
 from .mmpretrain import MMPretrain
 from .mmseg import MMSeg

@@ -13,7 +13,7 @@ from mmspike.checks.misspelt import name_misspellings
 from mmspike.checks.weights import check_fits
 from mmspike.errors import UserError
 from mmspike.hosts import Library
-from mmspike.hosts.base import sequence_loader
+from mmspike.hosts.library import sequence_loader
 
 
 @name_misspellings()

@@ -36,7 +36,7 @@ from mmspike.config import load_config
 from mmspike.datasets.transforms import LoadImageFromFile
 from mmspike.errors import UserError
 from mmspike.hosts import Library, library_of
-from mmspike.hosts.base import require_pictures, test_dataset
+from mmspike.hosts.library import require_pictures, test_dataset
 from mmspike.process import use_cpu_well
 
 STOCK_LOADER = 'LoadImageFromFile'

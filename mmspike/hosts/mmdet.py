@@ -11,7 +11,7 @@ from mmengine.structures import InstanceData
 
 from mmspike.errors import UserError
 
-from .base import Library, build_without_weights
+from .library import Library, build_without_weights
 
 
 class MMDet(Library):

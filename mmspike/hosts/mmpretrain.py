@@ -4,7 +4,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from .base import Library
+from .library import Library
 
 
 class MMPretrain(Library):

@@ -7,7 +7,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 from mmengine.structures import PixelData
 
-from .base import Library, build_without_weights
+from .library import Library, build_without_weights
 
 
 class MMSeg(Library):

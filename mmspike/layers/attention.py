@@ -5,7 +5,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from mmspike.errors import UserError
-from mmspike.neurons import build_neuron, is_spiking
+from mmspike.neurons import SpikingNeuron, build_neuron, is_spiking
 
 from .conv_bn import ConvNorm
 from .rep_conv import RepConv
@@ -43,6 +43,7 @@ class SDSA3(nn.Module):
     operands: tuple[str, ...] = ('query', 'key', 'value')
     threshold = 0.5
     scale = 0.125
+    factors = 3  # How many operands are multiplied before the sums fire.
     learnable_threshold = False
 
     def __init__(
@@ -67,10 +68,16 @@ class SDSA3(nn.Module):
             self.add_module(f'{name}_neuron', build_neuron(neuron))
         # The threshold is that of the released, decayed-input form; the paper's is tau times it.
         own: Any = self.neuron
-        form = 1.0 if getattr(own, 'decay_input', True) else own.tau
+        threshold, full = self.threshold, 1.0
+        if isinstance(own, SpikingNeuron):
+            threshold, full = own.threshold_on_sums(threshold), own.levels * own.unit
         learnable = {'learnable_threshold': True} if self.learnable_threshold else {}
+        # Integers count as shares of the most that they can be: a binary neuron's full spike is 1.
         self.attention_neuron = build_neuron(
-            neuron, v_threshold=form * self.threshold, input_gain=1 / self.scale, **learnable
+            neuron,
+            v_threshold=threshold,
+            input_gain=full**self.factors / self.scale,
+            **learnable,
         )
         # A fixed threshold bounds what a count of spikes can do. A ReLU has none: in the ANN twin
         # the sum over positions would grow with the image, so it averages instead; the norms behind
@@ -127,6 +134,8 @@ class SDSA1(_ChannelGate):
     Arguments, shapes and errors are those of `SDSA3`.
     """
 
+    factors = 2
+
     def attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         return query * self._gate(key * value)
 
@@ -141,6 +150,7 @@ class SDSA2(_ChannelGate):
     """
 
     operands = ('query', 'value')
+    factors = 1
 
     # Two operands, as it says above.
     def attend(self, query: Tensor, value: Tensor) -> Tensor:  # type: ignore[override]

@@ -8,6 +8,7 @@ with its own weight names and initialization.
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from mmcv.cnn import build_norm_layer
 from torch import Tensor, nn
 
 from mmspike.mixins import ModuleMixin
-from mmspike.neurons import LIF, build_neuron, mean_over_time
+from mmspike.neurons import SpikingNeuron, build_neuron, mean_over_time
 from mmspike.registry import MODELS
 
 _keeping: ContextVar[bool] = ContextVar('keeping', default=True)
@@ -34,11 +35,12 @@ def no_saved_tensors() -> Iterator[None]:
         _keeping.reset(token)
 
 
-def pack_saved_spikes(spikes: Tensor) -> AbstractContextManager:
+def pack_saved_spikes(spikes: Tensor, neuron: SpikingNeuron) -> AbstractContextManager:
     """Let autograd keep spikes for the backward pass in a bit or a byte each, and not in four.
 
     Args:
-        spikes: 0 and 1, saved by what runs inside the context.
+        spikes: What the neuron fired, saved by what runs inside the context.
+        neuron: It knows how its spikes are written down.
     """
     place, shape, dtype = spikes.data_ptr(), spikes.shape, spikes.dtype
     packed = getattr(spikes, 'unpack', None)  # A compiled neuron has them at hand.
@@ -46,12 +48,10 @@ def pack_saved_spikes(spikes: Tensor) -> AbstractContextManager:
     def pack(x: Tensor) -> Tensor | Callable[[], Tensor]:
         if x.data_ptr() != place or x.shape != shape:
             return x
-        return x.to(torch.bool) if packed is None else packed
+        return partial(neuron.unpack, neuron.pack(x), dtype) if packed is None else packed
 
     def unpack(x: Tensor | Callable[[], Tensor]) -> Tensor:
-        if not isinstance(x, Tensor):
-            return x()
-        return x.to(dtype) if x.dtype == torch.bool else x
+        return x if isinstance(x, Tensor) else x()
 
     return torch.autograd.graph.saved_tensors_hooks(pack, unpack)
 
@@ -72,10 +72,9 @@ class _Spiking(ModuleMixin):
     def forward(self, x: Tensor, *args: Any) -> Tensor:
         x = self.neuron(x)
         saves = self.training and torch.is_grad_enabled() and _keeping.get()
-        # A subclass of the neuron may fire something other than 0 and 1.
-        if not (saves and type(self.neuron) is LIF):
+        if not (saves and isinstance(self.neuron, SpikingNeuron)):
             return super().forward(x, *args)
-        with pack_saved_spikes(x):
+        with pack_saved_spikes(x, self.neuron):
             return super().forward(x, *args)
 
 

@@ -1,7 +1,9 @@
 """Neurons: the time axis, surrogate gradients, dynamics, and the modules that hold them."""
 
+from .base import SpikingNeuron
 from .build import build_neuron, default_neuron, is_spiking, set_time_steps
-from .lif import LIF
+from .integer import ILIF, NILIF
+from .lif import LIF, PLIF
 from .timefold import (
     check_time_steps,
     fold,
@@ -13,7 +15,11 @@ from .timefold import (
 )
 
 __all__ = [
+    'ILIF',
     'LIF',
+    'NILIF',
+    'PLIF',
+    'SpikingNeuron',
     'build_neuron',
     'check_time_steps',
     'default_neuron',

@@ -10,7 +10,8 @@ from torch import nn
 from mmspike.errors import UserError
 from mmspike.registry import MODELS
 
-from .lif import LIF
+from . import integer, lif  # noqa: F401  # The registry knows them.
+from .base import SpikingNeuron
 from .timefold import check_time_steps
 
 _RELEASED = {'type': 'mmspike.LIF'}
@@ -44,8 +45,8 @@ def build_neuron(cfg: dict | None = None, **overrides: object) -> nn.Module:
     """Build a neuron, or any activation: changing ``type`` to ReLU gives the ANN twin.
 
     Args:
-        cfg: The neuron's config; None is the model's neuron (`default_neuron`). Options of a LIF
-            are left out for an activation that does not spike: a ReLU has no threshold.
+        cfg: The neuron's config; None is the model's neuron (`default_neuron`). Options of
+            neurons are left out for an activation that does not spike: a ReLU has no threshold.
         overrides: Options that the layer around the neuron asks for, likewise.
 
     Raises:
@@ -56,17 +57,25 @@ def build_neuron(cfg: dict | None = None, **overrides: object) -> nn.Module:
     cls = cfg['type'] if isinstance(cfg['type'], type) else MODELS.get(cfg['type'])
     if cls is None:
         return MODELS.build(cfg)  # It says that there is none.
-    accepted, of_lif = (inspect.signature(c).parameters for c in (cls, LIF))
+    accepted = inspect.signature(cls).parameters
     takes_any = any(p.kind is p.VAR_KEYWORD for p in accepted.values())
     if not is_spiking(cls):
-        cfg = {k: v for k, v in cfg.items() if takes_any or k in accepted or k not in of_lif}
+        of_neurons = _options_of(SpikingNeuron)
+        cfg = {k: v for k, v in cfg.items() if takes_any or k in accepted or k not in of_neurons}
     elif not takes_any and (missing := [name for name in overrides if name not in accepted]):
         raise UserError(
             f'{cls.__name__} takes no {missing[0]}, but the layer that it stands in asks for '
             f'{missing[0]}={overrides[missing[0]]}: give the class this argument, which means what '
-            'it does in mmspike.LIF, or, if it is no spiking neuron, the attribute spiking = False.'
+            'it does in mmspike.SpikingNeuron, or, if it is no spiking neuron, the attribute '
+            'spiking = False.'
         )
     return MODELS.build(cfg)
+
+
+def _options_of(cls: type[nn.Module]) -> set[str]:
+    """Name the arguments of a class and of all its subclasses."""
+    own = set(inspect.signature(cls).parameters)
+    return own.union(*(_options_of(child) for child in cls.__subclasses__()))
 
 
 def set_time_steps(module: nn.Module, time_steps: int) -> nn.Module:

@@ -18,6 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mmspike.errors import UserError
+
 
 def sigmoid_slope(x: Tensor, alpha: float | Tensor) -> Tensor:
     """Derivative of ``sigmoid(alpha * x)``."""
@@ -79,3 +81,25 @@ def spike(x: Tensor, surrogate: str = 'sigmoid', alpha: float = 4.0) -> Tensor:
     if torch.jit.is_tracing() and not torch.is_grad_enabled():
         return (x >= 0).to(x.dtype)  # What a trace can save.
     return _Spike.apply(x, surrogate, alpha)
+
+
+def parse_surrogate(surrogate: str | dict) -> tuple[str, float]:
+    """Read a surrogate's name and sharpness out of a config.
+
+    Args:
+        surrogate: A key of `SLOPES`, or a dict of it as ``type``, and of ``alpha``.
+
+    Raises:
+        UserError: If it is anything else.
+    """
+    options: dict[str, Any] = {'type': surrogate} if isinstance(surrogate, str) else dict(surrogate)
+    name = options.pop('type', 'sigmoid')
+    if name not in SLOPES:
+        raise UserError(f'surrogate is {name!r}, but it must be one of {", ".join(SLOPES)}.')
+    alpha = options.pop('alpha', DEFAULT_ALPHA[name])
+    if options or alpha <= 0:
+        raise UserError(
+            f'surrogate has alpha={alpha} and further options {sorted(options)}, but it takes a '
+            'positive alpha and nothing else.'
+        )
+    return name, alpha

@@ -18,16 +18,17 @@ def gpu(monkeypatch):
 
 
 def model():
-    return nn.Sequential(LIF(2), nn.ReLU(), LIF(2, compile=False), LIF(2, compile=True))
+    return nn.Sequential(LIF(2), nn.ReLU(), LIF(2, backend='torch'), LIF(2, backend='inductor'))
 
 
 @pytest.mark.parametrize(
-    'iterations, first', [(1, None), (LONG_RUN - 1, None), (LONG_RUN, True), (10**6, True)]
+    'iterations, first',
+    [(1, 'auto'), (LONG_RUN - 1, 'auto'), (LONG_RUN, 'inductor'), (10**6, 'inductor')],
 )
 def test_the_length_of_the_run_decides_what_the_config_leaves_open(iterations, first):
     neurons = model()
-    assert compile_in_long_runs(neurons, iterations) == bool(first)
-    assert [neurons[i].compile for i in (0, 2, 3)] == [first, False, True]
+    assert compile_in_long_runs(neurons, iterations) == (first == 'inductor')
+    assert [neurons[i].backend for i in (0, 2, 3)] == [first, 'torch', 'inductor']
 
 
 def test_it_is_said_once_with_the_way_back(caplog):
@@ -38,8 +39,8 @@ def test_it_is_said_once_with_the_way_back(caplog):
     logger.addHandler(handler)
     compile_in_long_runs(model(), LONG_RUN)
     assert len(said) == 1
-    assert '1 neurons run compiled' in said[0] and 'neuron.compile=False' in said[0]
-    assert not compile_in_long_runs(nn.Sequential(nn.ReLU(), LIF(2, compile=True)), LONG_RUN)
+    assert '1 neurons run compiled' in said[0] and 'neuron.backend=torch' in said[0]
+    assert not compile_in_long_runs(nn.Sequential(nn.ReLU(), LIF(2, backend='inductor')), LONG_RUN)
     assert len(said) == 1
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mmspike.neurons import LIF, fold, set_time_steps, unfold
-from mmspike.neurons.functional import lif
+from mmspike.neurons.lif.equations import lif
 from mmspike.neurons.surrogate import SLOPES
 
 OPTIONS = list(itertools.product([0.0, -0.25, None], [True, False], [True, False]))

@@ -31,7 +31,7 @@ SMALL = [
 
 
 def choices(runner):
-    return {m.compile for m in runner.model.modules() if isinstance(m, LIF)}
+    return {m.backend for m in runner.model.modules() if isinstance(m, LIF)}
 
 
 @pytest.mark.parametrize('iterations, chosen', [(3, {None}), (500, {True})])
@@ -92,10 +92,10 @@ def test_mixed_precision_of_a_detector_on_a_cpu(shapes, trained, tmp_path):
 def test_training_curves_with_and_without_compilation_coincide(shapes, tmp_path):
     """With SGD, as AdamW divides by the size of a gradient and so shows one bit of it."""
     curves = {}
-    for compile in (False, True):
+    for backend in ('torch', 'auto'):
         options = [
             *SMALL,
-            f'model.backbone.neuron.compile={compile}',
+            f'model.backbone.neuron.backend={backend}',
             'optim_wrapper.optimizer._delete_=True',
             'optim_wrapper.optimizer.type=SGD',
             'optim_wrapper.optimizer.lr=0.1',
@@ -104,8 +104,8 @@ def test_training_curves_with_and_without_compilation_coincide(shapes, tmp_path)
             'train_cfg.val_interval=8',
             'default_hooks.checkpoint.interval=8',
         ]
-        work_dir = tmp_path / str(compile)
+        work_dir = tmp_path / backend
         runner = cli.train(arguments(shapes, work_dir, *options, config=CONFIG))
-        curves[compile] = torch.tensor(runner.message_hub.get_scalar('train/loss').data[0])
-    assert len(curves[True]) == 8 and curves[True][-1] < curves[True][0]
-    torch.testing.assert_close(curves[True], curves[False], rtol=1e-3, atol=0)
+        curves[backend] = torch.tensor(runner.message_hub.get_scalar('train/loss').data[0])
+    assert len(curves['auto']) == 8 and curves['auto'][-1] < curves['auto'][0]
+    torch.testing.assert_close(curves['auto'], curves['torch'], rtol=1e-3, atol=0)

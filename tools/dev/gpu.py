@@ -156,7 +156,9 @@ def neurons(plan: Plan) -> Iterator[dict]:
         dtype, results = torch.bfloat16 if bf16 else torch.float32, {}
         for form, device in (('CPU', 'cpu'), ('plain', plan.device), ('compiled', plan.device)):
             norm = nn.BatchNorm2d(plan.checked[1]) if normed else nn.Identity()
-            layer = nn.Sequential(norm, LIF(time_steps, compile=form == 'compiled'))
+            layer = nn.Sequential(
+                norm, LIF(time_steps, backend='inductor' if form == 'compiled' else 'torch')
+            )
             results[form] = fire(layer, (2 * x).to(dtype), grad.to(dtype), device)
         spikes, gradient = results.pop('CPU')
         for form, (own, own_gradient) in results.items():
@@ -326,7 +328,7 @@ def run_step(plan: Plan, outcome: dict, left: float, save: Callable[[], None]) -
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
     outcome['seconds'] = time.monotonic() - start
-    if broken := getattr(sys.modules.get('mmspike.neurons.compiled'), '_broken', None):
+    if broken := getattr(sys.modules.get('mmspike.neurons.lif.inductor'), '_broken', None):
         outcome['reason'] += f' Compiled neurons ran as plain loops: {broken[0][:300]}'
 
 

@@ -11,18 +11,19 @@ import torch
 from torch import nn
 
 from mmspike.layers import SpikeConv2d
-from mmspike.neurons import LIF, native, set_time_steps
-from mmspike.neurons.normed import came_out_of_norm
+from mmspike.neurons import LIF, set_time_steps
+from mmspike.neurons.lif import cpp
+from mmspike.neurons.lif.batch_norm import came_out_of_norm
 from mmspike.neurons.surrogate import DEFAULT_ALPHA, SLOPES
 
 T, B = 4, 2
 FORMS = list(itertools.product([0.0, None], [True, False], [True, False], [2.0, 3.0]))
-needs_compiler = pytest.mark.skipif(native.library() is None, reason='there is no C++ compiler')
+needs_compiler = pytest.mark.skipif(cpp.library() is None, reason='there is no C++ compiler')
 pytestmark = needs_compiler
 
 
 def both(**options):
-    return [set_time_steps(LIF(**options, compile=c), T) for c in (False, None)]
+    return [set_time_steps(LIF(**options, backend=b), T) for b in ('torch', 'auto')]
 
 
 def run(module, x, weights):
@@ -36,13 +37,13 @@ def run(module, x, weights):
 def calls(monkeypatch):
     """How often the library ran forward, so that no test compares the plain loop with itself."""
     counted = []
-    forward = native.run_forward
+    forward = cpp.run_forward
 
     def counting(*args):
         counted.append(args[0].shape)
         return forward(*args)
 
-    monkeypatch.setattr(native, 'run_forward', counting)
+    monkeypatch.setattr(cpp, 'run_forward', counting)
     return counted
 
 
@@ -55,7 +56,7 @@ def test_every_form(calls, v_reset, decay_input, detach_reset, tau, surrogate):
     x = torch.randn(T * B, 5, 17, 13) * 3
     weights = torch.randn_like(x)
     (spikes, grad), (others, other_grad) = run(plain, x, weights), run(fast, x, weights)
-    assert len(calls) == (surrogate in native.SURROGATES)
+    assert len(calls) == (surrogate in cpp.SURROGATES)
     assert 0.05 < spikes.mean() < 0.95
     assert torch.equal(spikes, others)
     torch.testing.assert_close(other_grad, grad, rtol=1e-5, atol=1e-6)
@@ -100,9 +101,9 @@ def test_behind_a_norm_its_input_is_kept_in_place_of_potentials(layout, soft, de
         spikes = neuron(out)
         (spikes * weights).sum().backward()
         grads.append((spikes.detach(), source.grad, norm.weight.grad, norm.bias.grad))
-        if neuron.compile is None:
+        if neuron.backend == 'auto':
             node = neuron(norm(source)).grad_fn
-            while node.name() != 'NativeScanBackward':
+            while node.name() != 'CppScanBackward':
                 node = node.next_functions[0][0]
             kept = {one.data_ptr() for one in node.saved_tensors}
             assert source.data_ptr() in kept
@@ -119,8 +120,8 @@ def test_behind_a_norm_its_input_is_kept_in_place_of_potentials(layout, soft, de
 @pytest.mark.parametrize('shape', [(T, 1), (T, 8), (T * B, 3, 21, 16), (T * 3, 0, 5)])
 def test_packed_spikes_come_back(shape):
     x = torch.randn(shape).reshape(T, -1)
-    neuron = native.make_neuron(0.3, 2.0, False, True, True, 'sigmoid', 4.0)
-    spikes, _, packed = native.run_forward(x, neuron, False, True)
+    neuron = cpp.make_neuron(0.3, 2.0, False, True, True, 'sigmoid', 4.0)
+    spikes, _, packed = cpp.run_forward(x, neuron, False, True)
     assert packed.bits.numel() <= -(-x.numel() // 8) + T
     assert torch.equal(packed.unpack(), spikes)
 
@@ -187,12 +188,13 @@ def test_what_traces_a_model_sees_operations_of_torch(calls):
 
 CODE = """
 import torch
-from mmspike.neurons import LIF, native
-neuron, plain = LIF(time_steps=2), LIF(time_steps=2, compile=False)
+from mmspike.neurons import LIF
+from mmspike.neurons.lif import cpp
+neuron, plain = LIF(time_steps=2), LIF(time_steps=2, backend='torch')
 for _ in range(2):
     x = torch.randn(4, 300)
     assert torch.equal(neuron(x), plain(x))
-print('compiled' if native.library() else 'plain')
+print('compiled' if cpp.library() else 'plain')
 """
 
 

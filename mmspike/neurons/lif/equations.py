@@ -19,7 +19,7 @@ import math
 import torch
 from torch import Tensor
 
-from .surrogate import spike
+from ..surrogate import spike
 
 
 def has_exact_reciprocal(tau: float) -> bool:
@@ -27,7 +27,9 @@ def has_exact_reciprocal(tau: float) -> bool:
     return math.frexp(tau)[0] == 0.5
 
 
-def charge(x: Tensor, v: Tensor, tau: float, v_reset: float | None, decay_input: bool) -> Tensor:
+def charge(
+    x: Tensor, v: Tensor, tau: float | Tensor, v_reset: float | None, decay_input: bool
+) -> Tensor:
     """Integrate the input of one step into the membrane (the two ``U[t]`` above).
 
     Shape:
@@ -42,7 +44,7 @@ def lif(
     x: Tensor,
     v: Tensor | None = None,
     *,
-    tau: float = 2.0,
+    tau: float | Tensor = 2.0,
     v_threshold: float | Tensor = 1.0,
     v_reset: float | None = 0.0,
     decay_input: bool = True,

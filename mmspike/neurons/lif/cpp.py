@@ -20,8 +20,8 @@ import torch
 from mmengine.logging import print_log
 from torch import Tensor
 
-from .functional import has_exact_reciprocal
-from .normed import Normed
+from .batch_norm import Normed
+from .equations import has_exact_reciprocal
 
 SOURCE = Path(__file__).with_name('lif.cpp')
 # No reordering of sums and products: spikes are those of the plain loop, to the bit.

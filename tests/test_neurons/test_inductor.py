@@ -10,19 +10,20 @@ import pytest
 import torch
 from torch._dynamo.utils import counters
 
-from mmspike.neurons import LIF, compiled, default_neuron, native, set_time_steps
-from mmspike.neurons.normed import came_out_of_norm
+from mmspike.neurons import LIF, default_neuron, set_time_steps
+from mmspike.neurons.lif import cpp, inductor
+from mmspike.neurons.lif.batch_norm import came_out_of_norm
 from mmspike.neurons.surrogate import SLOPES
 
 T, B = 4, 2
 needs_compiler = pytest.mark.skipif(
-    native.library() is None, reason='there is no C++ compiler for torch.compile either'
+    cpp.library() is None, reason='there is no C++ compiler for torch.compile either'
 )
 OPTIONS = list(itertools.product([0.0, None], [True, False], [True, False]))
 
 
 def both(**options):
-    return [set_time_steps(LIF(**options, compile=c), T) for c in (False, True)]
+    return [set_time_steps(LIF(**options, backend=b), T) for b in ('torch', 'inductor')]
 
 
 def run(neuron, x, weights):
@@ -35,13 +36,13 @@ def run(neuron, x, weights):
 @pytest.fixture(autouse=True)
 def as_on_a_gpu(monkeypatch):
     """Leave nothing to the C++ of CPUs."""
-    monkeypatch.setattr(native, 'serves', lambda *given: False)
+    monkeypatch.setattr(cpp, 'serves', lambda *given: False)
 
 
 @pytest.fixture
 def uncompiled(monkeypatch):
     """The plain loops themselves: seconds faster, and what compiling must not change."""
-    monkeypatch.setattr(compiled, '_broken', ['told to'])
+    monkeypatch.setattr(inductor, '_broken', ['told to'])
 
 
 @pytest.mark.parametrize(('v_reset', 'decay_input', 'detach_reset'), OPTIONS)
@@ -80,7 +81,7 @@ def test_behind_a_norm_its_input_is_kept_in_place_of_potentials(
         spikes = neuron(norm(source))
         (spikes * weights).sum().backward()
         grads.append((spikes.detach(), source.grad, norm.weight.grad, norm.bias.grad))
-        if neuron.compile:
+        if neuron.backend == 'inductor':
             kept = neuron(norm(source)).grad_fn
             while kept.name() != 'CompiledScanBackward':
                 kept = kept.next_functions[0][0]
@@ -120,7 +121,7 @@ def test_compiled_behind_a_norm_in_either_order_of_memory():
         )
         assert torch.equal(spikes, others)
         torch.testing.assert_close(grad, other_grad, rtol=1e-5, atol=1e-6)
-    assert not compiled._broken
+    assert not inductor._broken
 
 
 @pytest.mark.slow
@@ -128,7 +129,7 @@ def test_compiled_behind_a_norm_in_either_order_of_memory():
 def test_compiled_in_single_precision_and_seldom():
     counters.clear()
     plain, fast = both(v_threshold=0.5)
-    higher = set_time_steps(LIF(v_threshold=4.0, compile=True), T)
+    higher = set_time_steps(LIF(v_threshold=4.0, backend='inductor'), T)
     torch.manual_seed(0)
     # On a grid of sixteenths all sums and halves are exact.
     x = torch.randint(-64, 64, (T * B, 3, 5, 7)) / 16
@@ -136,7 +137,7 @@ def test_compiled_in_single_precision_and_seldom():
     (spikes, grad), (others, other_grad) = run(plain, x, weights), run(fast, x, weights)
     assert torch.equal(spikes, others)
     torch.testing.assert_close(grad, other_grad, rtol=1e-6, atol=1e-6)
-    assert not compiled._broken
+    assert not inductor._broken
     for height, width in torch.randint(2, 40, (50, 2)).tolist():
         shape = (T * B, 3, height, width)
         run(fast, torch.randn(shape), torch.randn(shape))
@@ -149,10 +150,11 @@ def test_compiled_in_single_precision_and_seldom():
 def test_without_a_compiler_the_loop_runs_and_the_log_says_it_once(tmp_path):
     code = """
 import torch
-from mmspike.neurons import LIF, native
-native.serves = lambda *given: False
-neuron = LIF(time_steps=2, compile=True)
-plain = LIF(time_steps=2, compile=False)
+from mmspike.neurons import LIF
+from mmspike.neurons.lif import cpp
+cpp.serves = lambda *given: False
+neuron = LIF(time_steps=2, backend='inductor')
+plain = LIF(time_steps=2, backend='torch')
 for _ in range(2):
     x = torch.randn(4, 300, requires_grad=True)
     spikes = neuron(x)
@@ -170,13 +172,15 @@ for _ in range(2):
 
 
 def test_a_model_takes_the_option_and_other_forms_fall_back(uncompiled):
-    with default_neuron(dict(type='mmspike.LIF', compile=True)):
+    with default_neuron(dict(type='mmspike.LIF', backend='inductor')):
         from mmspike.models.backbones import MetaSpikeFormer
 
         arch = dict(dims=(4, 4, 8, 8, 8), depths=(1,) * 5, heads=2)
-        model = MetaSpikeFormer(arch, time_steps=2, neuron=dict(type='mmspike.LIF', compile=True))
+        model = MetaSpikeFormer(
+            arch, time_steps=2, neuron=dict(type='mmspike.LIF', backend='inductor')
+        )
     neurons = [m for m in model.modules() if isinstance(m, LIF)]
-    assert all(neuron.compile for neuron in neurons)
+    assert all(neuron.backend == 'inductor' for neuron in neurons)
     model(torch.randn(B, 3, 32, 32))[-1].sum().backward()
     x = torch.randn(T * B, 6)
     for options in (dict(v_reset=-0.5), dict(learnable_threshold=True)):

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from ..base import lies_channels_last
+
 
 class Normed(NamedTuple):
     """A tensor that came out of a batch norm, as ``input * scale + shift``.
@@ -19,15 +21,6 @@ class Normed(NamedTuple):
     input: Tensor
     scale: Tensor
     shift: Tensor
-
-
-def lies_channels_last(x: Tensor) -> bool:
-    """Whether the channels of ``[N, C, H, W]`` are neighbours in memory."""
-    return (
-        x.dim() == 4
-        and x.is_contiguous(memory_format=torch.channels_last)
-        and not x.is_contiguous()
-    )
 
 
 def came_out_of_norm(x: Tensor, time_steps: int) -> Normed | None:

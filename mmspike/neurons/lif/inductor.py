@@ -13,7 +13,7 @@ import torch
 from mmengine.logging import print_log
 from torch import Tensor
 
-from .surrogate import SLOPES
+from ..surrogate import SLOPES
 
 
 def _divided(x: Tensor, tau: Tensor, exact: bool) -> Tensor:
@@ -22,7 +22,7 @@ def _divided(x: Tensor, tau: Tensor, exact: bool) -> Tensor:
 
 
 def _charged(x: Tensor, v: Tensor | None, tau: Tensor, decay_input: bool, exact: bool) -> Tensor:
-    """The sums of `functional.charge`; None for `v` is rest at 0."""
+    """The sums of `equations.charge`; None for `v` is rest at 0."""
     if v is None:
         return _divided(x, tau, exact) if decay_input else x.clone()
     return v + _divided(x - v, tau, exact) if decay_input else v - _divided(v, tau, exact) + x

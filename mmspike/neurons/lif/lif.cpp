@@ -1,6 +1,6 @@
 // Leaky integrate-and-fire neurons over whole sequences, forward and backward, on a CPU.
 //
-// The equations are those of functional.py; a test compares both. A sequence is [steps, count]
+// The equations are those of equations.py; a test compares both. A sequence is [steps, count]
 // and lies in one piece; neurons are independent, so threads take tiles of them through all steps,
 // and what a tile works on stays in the first cache. Spikes are kept for the backward pass in a
 // bit each, [steps, (count + 7) / 8].

@@ -1,4 +1,4 @@
-"""The dynamics of `functional.lif` with a hand-written backward pass.
+"""The dynamics of `equations.lif` with a hand-written backward pass.
 
 Autograd through the plain loop keeps half a dozen tensors a step; this keeps the membrane potential
 alone and derives the spikes and the slope from it. It exists as a loop, in C++ for a CPU, and
@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from . import native
-from .compiled import compiled, scan_backward, scan_backward_from_norm, scan_forward
-from .functional import charge, has_exact_reciprocal
-from .normed import Normed
-from .surrogate import SLOPES
+from ..surrogate import SLOPES
+from . import cpp
+from .batch_norm import Normed
+from .equations import charge, has_exact_reciprocal
+from .inductor import compiled, scan_backward, scan_backward_from_norm, scan_forward
 
 
 def _charge_into(
@@ -26,7 +26,7 @@ def _charge_into(
     v_reset: float | None,
     decay_input: bool,
 ) -> Tensor:
-    """`functional.charge` into `u`; with None for `v` from rest, where most of it drops out."""
+    """`equations.charge` into `u`; with None for `v` from rest, where most of it drops out."""
     if v is not None:
         return u.copy_(charge(x, v, tau, v_reset, decay_input))
     torch.div(x, tau if decay_input else 1.0, out=u)
@@ -34,9 +34,9 @@ def _charge_into(
 
 
 class LIFScan(torch.autograd.Function):
-    """`functional.lif` as one autograd node.
+    """`equations.lif` as one autograd node.
 
-    The arguments are those of `functional.lif`; returns the spikes, and with `with_state` also the
+    The arguments are those of `equations.lif`; returns the spikes, and with `with_state` also the
     membrane potential after the last step.
     """
 
@@ -100,12 +100,12 @@ class LIFScan(torch.autograd.Function):
         return grad_x, grad_v if needs_v else None, grad_threshold, *(None,) * 7
 
 
-class NativeScan(torch.autograd.Function):
-    """`LIFScan` from rest at 0 on a CPU, in C++ (`native`).
+class CppScan(torch.autograd.Function):
+    """`LIFScan` from rest at 0 on a CPU, in C++ (`cpp`).
 
     Spikes are kept in a bit each, and beside them the membrane potentials or, where `normed` is
     given, the input of that norm, which others keep anyway. Returns the spikes; `packed` gets the
-    `native.PackedSpikes` if a gradient is asked for.
+    `cpp.PackedSpikes` if a gradient is asked for.
     """
 
     @staticmethod
@@ -113,11 +113,11 @@ class NativeScan(torch.autograd.Function):
         ctx: Any,
         x: Tensor,
         normed: Normed | None,
-        neuron: native.Neuron,
-        packed: list[native.PackedSpikes],
+        neuron: cpp.Neuron,
+        packed: list[cpp.PackedSpikes],
     ) -> Tensor:
         needed = ctx.needs_input_grad[0]
-        spikes, potentials, bits = native.run_forward(
+        spikes, potentials, bits = cpp.run_forward(
             x.detach(), neuron, needed and normed is None, needed
         )
         if bits is not None:
@@ -134,13 +134,13 @@ class NativeScan(torch.autograd.Function):
             return (None,) * 4
         bits, kept, *scale_and_shift = ctx.saved_tensors
         norm = Normed(kept, *scale_and_shift) if scale_and_shift else None
-        return native.run_backward(kept, norm, bits, grad_spikes, ctx.neuron), None, None, None
+        return cpp.run_backward(kept, norm, bits, grad_spikes, ctx.neuron), None, None, None
 
 
 class CompiledScan(torch.autograd.Function):
     """`LIFScan` from rest, its loops compiled.
 
-    The arguments are those of `compiled.scan_forward` and `compiled.scan_backward`, and `normed`,
+    The arguments are those of `inductor.scan_forward` and `inductor.scan_backward`, and `normed`,
     the norm that x comes out of: then what went into it is kept, which others keep anyway, and not
     the membrane potentials. Returns the spikes twice, the second time in a byte each, or None where
     no gradient is asked for.

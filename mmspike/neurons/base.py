@@ -1,0 +1,168 @@
+"""What every spiking neuron has: time steps, memory order, a threshold, a surrogate gradient.
+
+A neuron is a subclass that fills one hole, `SpikingNeuron.run`.
+"""
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from mmspike.errors import UserError
+
+from .surrogate import parse_surrogate, spike
+from .timefold import check_time_steps, fold, unfold
+
+
+class SpikingNeuron(nn.Module):
+    """Base class of spiking neurons, on a folded batch.
+
+    A subclass implements `run` on ``[T, B, ...]``, and says in `levels` and `unit` what it fires.
+    Every call takes a whole sequence and starts from rest: there is nothing to reset.
+
+    Args:
+        time_steps: The number of time steps T; the model that the neuron stands in sets it.
+        v_threshold: Firing threshold; of an integer neuron the potential that one more spike takes.
+        learnable_threshold: Make the threshold a parameter.
+        input_gain: The input comes multiplied by this; the threshold and the surrogate's slope are
+            scaled instead of dividing it, which gives the same spikes and the same gradients.
+        surrogate: ``'sigmoid'``, ``'arctan'``, ``'rectangle'``, ``'triangle'``, or such a
+            name with its slope: ``dict(type='sigmoid', alpha=4.0)``.
+        backend: What runs the dynamics, one of `backends`; ``'auto'`` chooses.
+
+    Attributes:
+        levels: The largest number of spikes in a time step; 1 for a binary neuron.
+        unit: What one spike is worth: the output is ``unit`` times 0, 1, ... `levels`.
+        backends: What can run it. ``'torch'`` is the plain loop.
+
+    Shape:
+        - input, output: ``[T*B, ...]``
+
+    Raises:
+        UserError: If an option is out of its range, `time_steps` was never set, T does not divide
+            the batch, or a class fires something other than its `levels` and `unit` say.
+    """
+
+    spiking = True  # What `is_spiking` looks for.
+    levels: int = 1
+    unit: float = 1.0
+    backends: ClassVar[tuple[str, ...]] = ('torch',)
+
+    def __init__(
+        self,
+        time_steps: int | None = None,
+        v_threshold: float = 1.0,
+        learnable_threshold: bool = False,
+        input_gain: float = 1.0,
+        surrogate: str | dict = 'sigmoid',
+        backend: str = 'auto',
+    ) -> None:
+        super().__init__()
+        if backend not in ('auto', *self.backends):
+            raise UserError(
+                f'backend is {backend!r}, but for {type(self).__name__} it must be one of auto, '
+                f'{", ".join(self.backends)}.'
+            )
+        self.time_steps = None if time_steps is None else check_time_steps(time_steps)
+        self.backend = backend
+        self.surrogate, alpha = parse_surrogate(surrogate)
+        self.alpha = alpha / input_gain
+        threshold = float(v_threshold) * input_gain
+        self.v_threshold = (
+            nn.Parameter(torch.tensor(threshold)) if learnable_threshold else threshold
+        )
+        # Nobody else looks whether a class of somebody's own keeps what `levels` and `unit` say.
+        self._is_trusted = type(self).__module__.startswith('mmspike.')
+
+    def run(self, x: Tensor) -> Tensor:
+        """Run the dynamics from rest.
+
+        Shape:
+            - x: ``[T, B, ...]``, in the order in which the elements lie in memory: channels may
+              come last
+            - returns: spikes, of the same shape
+        """
+        raise NotImplementedError
+
+    def fire(self, above: Tensor) -> Tensor:
+        """Fire (1) where the potential above the threshold is not negative, else 0.
+
+        The gradient is the neuron's surrogate. What `run` of a binary neuron is made of.
+        """
+        return spike(above, self.surrogate, self.alpha)
+
+    def threshold_on_sums(self, released: float) -> float:
+        """Give the `v_threshold` that this neuron needs on the sums of an attention.
+
+        Args:
+            released: What it is in the released models, whose LIF halves its input (decayed input,
+                tau of 2). A neuron that takes its input as it is needs twice that.
+        """
+        return 2 * released
+
+    def pack(self, spikes: Tensor) -> Tensor:
+        """Write spikes down in a byte each, for the backward pass of what they are given to."""
+        if self.levels == 1 and self.unit == 1:
+            return spikes.to(torch.bool)
+        return (spikes / self.unit).round_().to(torch.uint8)
+
+    def unpack(self, packed: Tensor, dtype: torch.dtype) -> Tensor:
+        """Give the spikes back that `pack` wrote down."""
+        return packed.to(dtype) if self.unit == 1 else packed.to(dtype) * self.unit
+
+    def forward(self, x: Tensor) -> Tensor:
+        sequence = unfold(x, self.time_steps)
+        # In the order in which the elements lie in memory, so that nothing is copied.
+        channels_last = lies_channels_last(x)
+        if channels_last:
+            sequence = sequence.permute(0, 1, 3, 4, 2)
+        spikes, fired = self._run(x, sequence)
+
+        def give_back(value: Tensor) -> Tensor:
+            value = fold(value)
+            return value.permute(0, 3, 1, 2) if channels_last else value
+
+        spikes = give_back(spikes)
+        if fired is not None:
+            spikes.unpack = lambda: give_back(fired())  # type: ignore[attr-defined]  # It rides along.
+        if not self._is_trusted and not torch.compiler.is_compiling():
+            self._check(spikes)
+        return spikes
+
+    def _run(self, x: Tensor, sequence: Tensor) -> tuple[Tensor, Callable[[], Tensor] | None]:
+        """Run `sequence`, the unfolded `x`; return spikes, and what unpacks them if packed."""
+        return self.run(sequence), None
+
+    @torch.no_grad()
+    def _check(self, spikes: Tensor) -> None:
+        """Look once at what a class of somebody's own fires."""
+        counts = spikes / self.unit
+        largest = int(self.levels)
+        if not bool(((counts.round() - counts).abs().le(1e-3) & (counts >= 0)).all()) or bool(
+            (counts > largest + 0.5).any()
+        ):
+            raise UserError(
+                f'{type(self).__name__} fires {float(spikes.min()):.4g} to '
+                f'{float(spikes.max()):.4g}, but with levels={largest} and unit={self.unit} it '
+                f'must fire {self.unit} times 0 to {largest}; set levels and unit to what it fires.'
+            )
+        self._is_trusted = bool(spikes.any())
+
+    def extra_repr(self) -> str:
+        options = dict(time_steps=self.time_steps, v_threshold=f'{float(self.v_threshold):.4g}')
+        options.update(self._describe())
+        return ', '.join(f'{name}={value}' for name, value in options.items())
+
+    def _describe(self) -> dict[str, Any]:
+        """Further options to print."""
+        return {'surrogate': f'{self.surrogate}(alpha={self.alpha})'}
+
+
+def lies_channels_last(x: Tensor) -> bool:
+    """Whether the channels of ``[N, C, H, W]`` are neighbours in memory."""
+    return (
+        x.dim() == 4
+        and x.is_contiguous(memory_format=torch.channels_last)
+        and not x.is_contiguous()
+    )
