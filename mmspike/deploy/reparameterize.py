@@ -14,18 +14,22 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights, fuse_linear_bn_weights
 from mmspike.errors import UserError
 from mmspike.layers import ConvNorm, RepConv, SepConv, SpikeConv2d, SpikeLinear
 
-FORMS = ('spike', 'fast')
+from .unroll import fold_units, unroll
+
+FORMS = ('spike', 'fast', 'unroll')
 
 
 def reparameterize(model: nn.Module, form: str = 'spike') -> nn.Module:
     """Copy a trained model into the form in which it runs.
 
-    Both forms fold each batch norm into the convolution or linear layer before it and compute what
+    All forms fold each batch norm into the convolution or linear layer before it and compute what
     the model computes, up to rounding.
 
     - ``'spike'`` is what a chip runs: RepConv becomes one dense 3x3 convolution, and SepConv's
       depthwise and second pointwise convolution one dense 7x7 from 2C to C, so that every weight
-      layer but the first sees spikes only.
+      layer but the first sees spikes only; of integer neurons it sees their counts.
+    - ``'unroll'`` is that of integer neurons with every count as so many binary sub-steps, so that
+      weights see spikes only (`mmspike.deploy.unroll`). Of binary neurons it is ``'spike'``.
     - ``'fast'`` is what a CPU or GPU runs fastest: the separable convolutions stay apart.
 
     A norm stays where it cannot be folded: group norms, which depend on the input, and norms that
@@ -33,15 +37,15 @@ def reparameterize(model: nn.Module, form: str = 'spike') -> nn.Module:
 
     Args:
         model: Any model, in evaluation mode.
-        form: ``'spike'`` or ``'fast'``.
+        form: One of `FORMS`.
 
     Returns:
         A copy in evaluation mode, whose parameters need no gradient. It has other parameters: load
         checkpoints before.
 
     Raises:
-        UserError: If `form` is unknown, the model is in training mode, or a norm has no running
-            statistics.
+        UserError: If `form` is unknown, the model is in training mode, a norm has no running
+            statistics, or the spikes of an integer neuron go elsewhere than into weights.
     """
     if form not in FORMS:
         raise UserError(f'form is {form!r}, but it must be one of {", ".join(FORMS)}.')
@@ -53,6 +57,10 @@ def reparameterize(model: nn.Module, form: str = 'spike') -> nn.Module:
     model = deepcopy(model)
     with torch.no_grad():
         merged = _Merger(model, form).merge(model, type(model).__name__)
+        if form != 'fast':
+            fold_units(merged)
+        if form == 'unroll':
+            unroll(merged)
     merged = merged.to(next(merged.parameters()).device)  # A backbone orders the merged weights.
     return merged.requires_grad_(False).eval()
 
@@ -95,7 +103,7 @@ class _Merger:
         # the shift passes the depthwise convolution as a constant, everywhere alike.
         shift = depthwise.weight.sum(dim=(1, 2, 3)) * first.bias
         bias = last.bias + last.weight.flatten(1) @ shift
-        if self.form == 'spike':
+        if self.form != 'fast':
             # [out, mid] x [mid, kh, kw] x [mid, in] -> [out, in, kh, kw]
             weight = torch.einsum(
                 'om,mhw,mi->oihw',

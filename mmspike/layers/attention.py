@@ -9,6 +9,8 @@ from mmspike.neurons import SpikingNeuron, build_neuron, is_spiking
 
 from .conv_bn import ConvNorm
 from .rep_conv import RepConv
+from .spike_conv import unroll_counts
+from .spiking_head import spiking_form
 
 
 class SDSA3(nn.Module):
@@ -44,6 +46,7 @@ class SDSA3(nn.Module):
     threshold = 0.5
     scale = 0.125
     factors = 3  # How many operands are multiplied before the sums fire.
+    sub_steps = 1  # How many binary steps make one of time, once it is unrolled.
     learnable_threshold = False
 
     def __init__(
@@ -98,11 +101,51 @@ class SDSA3(nn.Module):
         # n = T*B, h heads, d channels a head, p positions (H*W)
         shape = query.shape
         query, key, value = (self._split(x) for x in (query, key, value))
+        if self.sub_steps > 1:
+            # The products see the binary sub-steps of K, then of Q: they select what is added.
+            key = unroll_counts(key, self.sub_steps)  # [D, n, h, d, p]
+            query = unroll_counts(query, self.sub_steps)
+            context = (value @ key.transpose(-1, -2)).sum(dim=0)
+            attention = (context @ query).sum(dim=0).reshape(shape)
+            return self.attention_neuron(attention)
         context = value @ key.transpose(-1, -2)  # [n, h, d, d]
         if self.averages:
             context = context / key.shape[-1]
         attention = (context @ query).reshape(shape)  # [n, h, d, p] -> [n, C, H, W]
         return self.attention_neuron(attention)
+
+    def fold_units(self) -> None:
+        """Let the neurons hand on counts: the weights behind take what a spike is worth.
+
+        The convolutions must be merged. The sums of products then fire at as much more.
+        """
+        own: Any = self.neuron
+        fires: Any = self.attention_neuron
+        unit, gates = own.unit, len(self.operands) - self.factors
+        for name in self.operands:
+            getattr(self, f'{name}_conv').weight.mul_(unit)
+            getattr(self, f'{name}_neuron').unit = 1.0
+        weight: Any = self.proj.weight
+        weight.mul_(fires.unit * unit**gates)
+        if isinstance(fires.v_threshold, nn.Parameter):
+            fires.v_threshold.div_(unit**self.factors)
+        else:
+            fires.v_threshold /= unit**self.factors
+        own.unit = fires.unit = 1.0
+
+    def unroll(self) -> None:
+        """Let convolutions and products see binary sub-steps in place of counts."""
+        own: Any = self.neuron
+        fires: Any = self.attention_neuron
+        self.sub_steps = own.levels
+        levels = dict.fromkeys((f'{name}_conv' for name in self.operands), own.levels)
+        # A gate lets counts through as often as it fires.
+        levels['proj'] = fires.levels * own.levels ** (len(self.operands) - self.factors)
+        for name, most in levels.items():
+            conv = spiking_form(getattr(self, name))
+            conv.neuron = nn.Identity()  # What it is given are spikes.
+            conv.unroll(most)
+            setattr(self, name, conv)
 
     def _split(self, x: Tensor) -> Tensor:
         """Split the channels among the heads, ``[n, C, H, W]`` to ``[n, h, d, p]``."""

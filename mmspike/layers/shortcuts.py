@@ -58,7 +58,7 @@ def take_entry_neuron(module: nn.Module) -> nn.Module:
     return neuron
 
 
-class _MovedNeurons(MetaBlock):
+class MovedNeurons(MetaBlock):
     """A block whose mixers begin without a neuron; theirs stand elsewhere, one for each."""
 
     token_neuron: nn.Module
@@ -80,7 +80,7 @@ class _MovedNeurons(MetaBlock):
         raise NotImplementedError
 
 
-class VSBlock(_MovedNeurons):
+class VSBlock(MovedNeurons):
     r"""A block with vanilla shortcuts (VS): spikes, added to a membrane potential.
 
     :math:`S \leftarrow \mathrm{SN}(S + f(S))`, as in Spiking ResNet. The neuron behind a sum is the
@@ -94,7 +94,7 @@ class VSBlock(_MovedNeurons):
         return spikes + mixer(spikes)
 
 
-class SEWBlock(_MovedNeurons):
+class SEWBlock(MovedNeurons):
     r"""A block with spike-element-wise shortcuts (SEW) by addition: spikes, added to spikes.
 
     :math:`S \leftarrow S + \mathrm{SN}(f(S))` (Fang et al., NeurIPS 2021). The sums are counts: the

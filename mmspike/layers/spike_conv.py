@@ -56,7 +56,21 @@ def pack_saved_spikes(spikes: Tensor, neuron: SpikingNeuron) -> AbstractContextM
     return torch.autograd.graph.saved_tensors_hooks(pack, unpack)
 
 
-class _Spiking(ModuleMixin):
+def unroll_counts(counts: Tensor, levels: int) -> Tensor:
+    """Write counts of spikes as binary sub-steps: a count of s fires in the first s of them.
+
+    Args:
+        counts: Whole numbers from 0 to `levels`.
+        levels: The number of sub-steps D.
+
+    Shape:
+        - counts: ``[T*B, ...]``
+        - returns: ``[D, T*B, ...]`` in {0, 1}, whose sum over D is `counts`
+    """
+    return torch.stack([(counts > d).to(counts.dtype) for d in range(levels)])
+
+
+class Spiking(ModuleMixin):
     """Mixin: fire the input before the stock layer's forward.
 
     Args:
@@ -65,12 +79,31 @@ class _Spiking(ModuleMixin):
         kwargs: The stock layer's keyword arguments.
     """
 
+    sub_steps = 1  # How many binary steps make one of time, once it is unrolled.
+    late_bias: Tensor | None  # Then the bias comes behind their sum.
+
     def __init__(self, *args: Any, neuron: dict | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.neuron = build_neuron(neuron)
 
+    def fold_unit(self, unit: float) -> None:
+        """Let the weights take what a spike is worth, so that they see counts."""
+        stock: Any = self
+        stock.weight.mul_(unit)
+
+    def unroll(self, levels: int) -> None:
+        """Let the weights see binary sub-steps in place of counts from 0 to `levels`."""
+        stock: Any = self
+        self.sub_steps = levels
+        self.late_bias, stock.bias = stock.bias, None
+
     def forward(self, x: Tensor, *args: Any) -> Tensor:
         x = self.neuron(x)
+        if self.sub_steps > 1:
+            x = super().forward(unroll_counts(x, self.sub_steps).flatten(0, 1), *args)
+            x = x.unflatten(0, (self.sub_steps, -1)).sum(dim=0)
+            bias = self.late_bias
+            return x if bias is None else x + bias.view(-1, *[1] * (x.dim() - 2))
         saves = self.training and torch.is_grad_enabled() and _keeping.get()
         if not (saves and isinstance(self.neuron, SpikingNeuron)):
             return super().forward(x, *args)
@@ -79,17 +112,17 @@ class _Spiking(ModuleMixin):
 
 
 @MODELS.register_module()
-class SpikeConv2d(_Spiking, nn.Conv2d):
+class SpikeConv2d(Spiking, nn.Conv2d):
     """`torch.nn.Conv2d` on spikes; ``[T*B, C, H, W]`` in and out."""
 
 
 @MODELS.register_module()
-class SpikeConvTranspose2d(_Spiking, nn.ConvTranspose2d):
+class SpikeConvTranspose2d(Spiking, nn.ConvTranspose2d):
     """`torch.nn.ConvTranspose2d` on spikes; ``[T*B, C, H, W]`` in and out."""
 
 
 @MODELS.register_module()
-class SpikeLinear(_Spiking, nn.Linear):
+class SpikeLinear(Spiking, nn.Linear):
     """`torch.nn.Linear` on spikes; ``[T*B, C]`` in and out.
 
     Args:

@@ -72,7 +72,7 @@ def make_spiking(
         if _inside(name, declared):
             continue
         if child not in forms:
-            forms[child] = _spiking_form(child, name in predictors)
+            forms[child] = spiking_form(child, name in predictors)
         new = forms[child]
         if new is not child:
             _replace(module, name, new)
@@ -145,7 +145,13 @@ def _with_norm(conv: nn.Conv2d, norm_cfg: dict) -> ConvModule:
     return new
 
 
-def _spiking_form(layer: Any, readout: bool) -> nn.Module:
+def spiking_form(layer: Any, readout: bool = False) -> Any:
+    """Give the layer that spikes in the place of a stock one, with its weights.
+
+    Args:
+        layer: Any module; what has no spiking form is returned as it is.
+        readout: Whether it predicts, and averages over time.
+    """
     form = (READOUTS if readout else SPIKING).get(type(layer))
     if isinstance(layer, ACTIVATIONS):
         return nn.Identity()  # The next layer's neuron is the non-linearity.

@@ -18,7 +18,7 @@ from .timefold import check_time_steps, fold, unfold
 class SpikingNeuron(nn.Module):
     """Base class of spiking neurons, on a folded batch.
 
-    A subclass implements `run` on ``[T, B, ...]``, and says in `levels` and `unit` what it fires.
+    A subclass implements `run` on ``[T, B, ...]``, and says in `levels` how often it fires at most.
     Every call takes a whole sequence and starts from rest: there is nothing to reset.
 
     Args:
@@ -32,8 +32,8 @@ class SpikingNeuron(nn.Module):
         backend: What runs the dynamics, one of `backends`; ``'auto'`` chooses.
 
     Attributes:
-        levels: The largest number of spikes in a time step; 1 for a binary neuron.
-        unit: What one spike is worth: the output is ``unit`` times 0, 1, ... `levels`.
+        levels: The largest count of spikes in a time step; 1 for a binary neuron.
+        unit: What one spike is worth: the output is the count of spikes times this.
         backends: What can run it. ``'torch'`` is the plain loop.
 
     Shape:
@@ -41,7 +41,7 @@ class SpikingNeuron(nn.Module):
 
     Raises:
         UserError: If an option is out of its range, `time_steps` was never set, T does not divide
-            the batch, or a class fires something other than its `levels` and `unit` say.
+            the batch, or a class fires something other than its `levels` say.
     """
 
     spiking = True  # What `is_spiking` looks for.
@@ -72,7 +72,7 @@ class SpikingNeuron(nn.Module):
         self.v_threshold = (
             nn.Parameter(torch.tensor(threshold)) if learnable_threshold else threshold
         )
-        # Nobody else looks whether a class of somebody's own keeps what `levels` and `unit` say.
+        # Nobody else looks whether a class of somebody's own keeps what `levels` says.
         self._is_trusted = type(self).__module__.startswith('mmspike.')
 
     def run(self, x: Tensor) -> Tensor:
@@ -81,7 +81,7 @@ class SpikingNeuron(nn.Module):
         Shape:
             - x: ``[T, B, ...]``, in the order in which the elements lie in memory: channels may
               come last
-            - returns: spikes, of the same shape
+            - returns: counts of spikes, 0 to `levels`, of the same shape
         """
         raise NotImplementedError
 
@@ -124,10 +124,12 @@ class SpikingNeuron(nn.Module):
             return value.permute(0, 3, 1, 2) if channels_last else value
 
         spikes = give_back(spikes)
-        if fired is not None:
-            spikes.unpack = lambda: give_back(fired())  # type: ignore[attr-defined]  # It rides along.
         if not self._is_trusted and not torch.compiler.is_compiling():
             self._check(spikes)
+        if self.unit != 1:
+            return spikes * self.unit
+        if fired is not None:
+            spikes.unpack = lambda: give_back(fired())  # type: ignore[attr-defined]  # It rides along.
         return spikes
 
     def _run(self, x: Tensor, sequence: Tensor) -> tuple[Tensor, Callable[[], Tensor] | None]:
@@ -135,19 +137,15 @@ class SpikingNeuron(nn.Module):
         return self.run(sequence), None
 
     @torch.no_grad()
-    def _check(self, spikes: Tensor) -> None:
-        """Look once at what a class of somebody's own fires."""
-        counts = spikes / self.unit
-        largest = int(self.levels)
-        if not bool(((counts.round() - counts).abs().le(1e-3) & (counts >= 0)).all()) or bool(
-            (counts > largest + 0.5).any()
-        ):
+    def _check(self, counts: Tensor) -> None:
+        """Look at what a class of somebody's own fires, until it has fired something right."""
+        if not bool(((counts == counts.round()) & (counts >= 0) & (counts <= self.levels)).all()):
             raise UserError(
-                f'{type(self).__name__} fires {float(spikes.min()):.4g} to '
-                f'{float(spikes.max()):.4g}, but with levels={largest} and unit={self.unit} it '
-                f'must fire {self.unit} times 0 to {largest}; set levels and unit to what it fires.'
+                f'{type(self).__name__} fires values from {float(counts.min()):.4g} to '
+                f'{float(counts.max()):.4g}, but its levels is {self.levels}: run must return '
+                f'whole numbers from 0 to {self.levels}; set levels to the largest count.'
             )
-        self._is_trusted = bool(spikes.any())
+        self._is_trusted = bool(counts.any())
 
     def extra_repr(self) -> str:
         options = dict(time_steps=self.time_steps, v_threshold=f'{float(self.v_threshold):.4g}')

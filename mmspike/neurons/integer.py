@@ -131,6 +131,8 @@ class ILIF(SpikingNeuron):
             divide the batch.
     """
 
+    normalized = False
+
     def __init__(
         self,
         time_steps: int | None = None,
@@ -154,6 +156,7 @@ class ILIF(SpikingNeuron):
         if v_threshold <= 0:
             raise UserError(f'v_threshold is {v_threshold}, but it must be above 0.')
         self.levels = levels
+        self.unit = 1 / levels if self.normalized else 1.0
         self.decay = float(decay)
 
     def stream(self, x: Tensor, v: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -164,17 +167,19 @@ class ILIF(SpikingNeuron):
             - v: ``[B, ...]``; None is rest
             - returns: spikes ``[T, B, ...]`` and the potential ``[B, ...]`` to continue from
         """
+        counts, v = self._integrate(x, v)
+        return counts * self.unit, v
+
+    def _integrate(self, x: Tensor, v: Tensor | None) -> tuple[Tensor, Tensor]:
         threshold: Tensor | float = self.v_threshold
         threshold = threshold.to(x.dtype) if isinstance(threshold, Tensor) else threshold
-        counts, v = integer_lif(x, v, levels=self.levels, decay=self.decay, v_threshold=threshold)
-        return counts * self.unit, v
+        return integer_lif(x, v, levels=self.levels, decay=self.decay, v_threshold=threshold)
 
     def run(self, x: Tensor) -> Tensor:
         """As of `SpikingNeuron`."""
         if isinstance(self.v_threshold, Tensor) or torch.jit.is_tracing():
-            return self.stream(x)[0]
-        counts = IntegerScan.apply(x, self.levels, self.decay, self.v_threshold)
-        return counts if self.unit == 1 else counts * self.unit
+            return self._integrate(x, None)[0]
+        return IntegerScan.apply(x, self.levels, self.decay, self.v_threshold)
 
     def _describe(self) -> dict[str, Any]:
         return dict(levels=self.levels, decay=self.decay)
@@ -190,7 +195,4 @@ class NILIF(ILIF):
     Arguments, shapes and errors are those of `ILIF`.
     """
 
-    @property
-    def unit(self) -> float:  # type: ignore[override]
-        """What one spike is worth."""
-        return 1 / self.levels
+    normalized = True

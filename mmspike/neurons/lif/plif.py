@@ -21,20 +21,11 @@ class PLIF(LIF):
     Training runs the plain loop through autograd, which keeps every potential; without gradients
     it is a LIF of the tau that was learned.
 
-    Args:
-        tau: Where the time constant starts, in time steps.
-        kwargs: As of `LIF`.
+    Arguments and shapes are those of `LIF`; `tau` is where the time constant starts.
 
     Raises:
         UserError: As of `LIF`, and if `tau` is not above 1.
     """
-
-    def __init__(self, *, tau: float = 2.0, **kwargs: Any) -> None:
-        if tau <= 1:
-            raise UserError(
-                f'tau is {tau}, but a learned one is 1 + exp(-w): it must start above 1 time step.'
-            )
-        super().__init__(tau=tau, **kwargs)
 
     @property
     def tau(self) -> float:
@@ -43,6 +34,11 @@ class PLIF(LIF):
 
     @tau.setter
     def tau(self, value: float) -> None:
+        if value <= 1:
+            raise UserError(
+                f'tau is {value}, but a learned one is 1 + exp(-w): it must start above 1 time '
+                'step.'
+            )
         self.w = nn.Parameter(torch.tensor(-math.log(value - 1)))
 
     def _scan(self, x: Tensor, v: Tensor | None, with_state: bool) -> Any:

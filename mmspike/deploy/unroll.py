@@ -1,0 +1,69 @@
+"""Integer neurons for a chip: counts in place of fractions, then binary sub-steps for counts."""
+
+from torch import nn
+
+from mmspike.errors import UserError
+from mmspike.layers import SDSA3
+from mmspike.layers.shortcuts import MovedNeurons
+from mmspike.layers.spike_conv import Spiking
+from mmspike.neurons import SpikingNeuron
+
+
+def fold_units(model: nn.Module) -> None:
+    """Let normalized neurons hand on counts; the weights behind take what a spike is worth.
+
+    Args:
+        model: A merged copy, changed in place.
+
+    Raises:
+        UserError: If their spikes go elsewhere than into weights.
+    """
+    worth: dict[SpikingNeuron, str] = {
+        module: name
+        for name, module in model.named_modules()
+        if isinstance(module, SpikingNeuron) and module.unit != 1
+    }
+    done: set[nn.Module] = set()
+    for module in list(model.modules()):
+        if isinstance(module, SDSA3) and module.neuron in worth:
+            module.fold_units()
+            done.update(m for m in module.modules() if isinstance(m, SpikingNeuron))
+        elif isinstance(module, Spiking) and module.neuron in worth:
+            module.fold_unit(module.neuron.unit)
+            done.add(module.neuron)
+    for neuron, name in worth.items():
+        if neuron not in done:
+            raise UserError(
+                f'{name} is a {type(neuron).__name__}, whose spikes are worth {neuron.unit:.3g} '
+                'each, but they do not go into weights alone, which could take that (the shortcuts '
+                "'vs' and 'sew' add them); use mmspike.ILIF there."
+            )
+        neuron.unit = 1.0
+
+
+def unroll(model: nn.Module) -> None:
+    """Write every count of spikes as that many binary sub-steps, in front of the weights.
+
+    The sums over the sub-steps are taken before anything that is not linear, and the bias is added
+    once; the potentials of the next neuron, and a readout, know of time steps alone. Of the product
+    of two spike tensors K is unrolled in K^T V, and Q in Q (K^T V): they select what is added.
+
+    Args:
+        model: A merged copy whose neurons fire counts, changed in place.
+
+    Raises:
+        UserError: If weights see sums of counts, which have no largest.
+    """
+    most = {m.levels for m in model.modules() if isinstance(m, SpikingNeuron)}
+    if max(most, default=1) == 1:
+        return
+    for name, module in list(model.named_modules()):
+        if isinstance(module, MovedNeurons):
+            raise UserError(
+                f"{name} has a shortcut ('vs' or 'sew') that adds counts to what the weights see, "
+                "so there is no largest count to unroll; train with the shortcut 'ms'."
+            )
+        if isinstance(module, SDSA3):
+            module.unroll()
+        elif isinstance(module, Spiking) and isinstance(module.neuron, SpikingNeuron):
+            module.unroll(module.neuron.levels)
