@@ -18,15 +18,7 @@ model = dict(backbone=dict(pretrained=pretrained))
 optim_wrapper = dict(optimizer=dict(lr=5e-4))
 default_hooks = dict(checkpoint=dict(interval=1))
 custom_hooks = [
-    dict(type='NumClassCheckHook'),
-    # mmspike's own, which its commands give any config.
-    dict(type='mmspike.CheckFiniteLossHook'),
-    dict(type='mmspike.CheckWeightsHook'),
-    dict(type='mmspike.CheckScheduleHook'),
-    dict(type='mmspike.FollowModelHook'),
-    dict(type='mmspike.CompileNeuronsHook'),
-    dict(type='mmspike.RepeatableRunHook'),
-    dict(type='SyncBuffersHook'),
+    *_base_.custom_hooks[:-2],
     dict(type='YOLOXModeSwitchHook', num_last_epochs=4, priority=48),
     dict(type='EMAHook', ema_type='ExpMomentumEMA', update_buffers=True, priority=49),
 ]
