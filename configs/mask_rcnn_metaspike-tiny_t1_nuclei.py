@@ -1,6 +1,11 @@
 r"""A small spiking Mask R-CNN on the nuclei of the 2018 Data Science Bowl, from scratch on the CPU.
 
-Paper: none. Ours: docs/results.md. The spiking model, and its ANN twin in a folder of its own:
+Task: Instance Segmentation on Data Science Bowl 2018
+Parameters: 3.6M
+Paper: none
+Ours: docs/results.md
+
+The spiking model, and its ANN twin in a folder of its own:
 
     python tools/train.py configs/mask_rcnn_metaspike-tiny_t1_nuclei.py \
         --cfg-options data_root=FOLDER

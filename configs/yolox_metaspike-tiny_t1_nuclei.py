@@ -1,7 +1,12 @@
 r"""A small spiking YOLOX on the nuclei of the 2018 Data Science Bowl, from scratch on the CPU.
 
-Pictures, sizes and epochs are those of mask_rcnn_metaspike-tiny_t1_nuclei.py. Paper: none. Ours:
-see docs/results.md. The spiking model, and its ANN twin in a folder of its own:
+Task: Object Detection on Data Science Bowl 2018
+Parameters: 2.9M
+Paper: none
+Ours: docs/results.md
+
+Pictures, sizes and epochs are those of mask_rcnn_metaspike-tiny_t1_nuclei.py. The spiking model,
+and its ANN twin in a folder of its own:
 
     python tools/train.py configs/yolox_metaspike-tiny_t1_nuclei.py \
         --cfg-options data_root=FOLDER
