@@ -1,7 +1,7 @@
 r"""Meta-SpikeFormer 55M, T = 4, ImageNet-1K, 20 epochs from the result of T = 1.
 
 Task: Image Classification on ImageNet-1K
-Parameters: 55.4M
+Parameters: 56.0M
 Paper: top-1 80.0, table 1 (55.4M parameters, 52.4 mJ; 79.7 without distillation); table 8: recipe
 Ours: not measured
 

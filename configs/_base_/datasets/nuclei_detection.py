@@ -2,10 +2,16 @@
 
 _base_ = ['nuclei_instance.py']
 
-train_pipeline = list(_base_.train_pipeline)
-train_pipeline[1] = dict(type='LoadAnnotations', with_bbox=True)
-test_pipeline = list(_base_.test_pipeline)
-test_pipeline[2] = dict(type='LoadAnnotations', with_bbox=True)
+train_pipeline = [
+    _base_.train_pipeline[0],
+    dict(type='LoadAnnotations', with_bbox=True),
+    *_base_.train_pipeline[2:],
+]
+test_pipeline = [
+    *_base_.test_pipeline[:2],
+    dict(type='LoadAnnotations', with_bbox=True),
+    *_base_.test_pipeline[3:],
+]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader
