@@ -1,6 +1,9 @@
 """Spiking Cascade Mask R-CNN, Meta-SpikeFormer 15M, T = 1, COCO 2017.
 
-Paper: none. Ours: not measured.
+Task: Instance Segmentation on COCO 2017
+Parameters: 67.8M
+Paper: none
+Ours: not measured
 
     bash tools/dist_train.sh configs/cascade_mask_rcnn_metaspike_t1_coco.py 6
 """

@@ -1,7 +1,9 @@
 """Meta-SpikeFormer 15M, T = 1, ImageNet-1K, from scratch.
 
-Paper: table 1, top-1 71.8 (15.1M parameters, 4.0 mJ); table 8 gives the recipe.
-Ours: not measured.
+Task: Image Classification on ImageNet-1K
+Parameters: 15.1M
+Paper: top-1 71.8, table 1 (15.1M parameters, 4.0 mJ); table 8 gives the recipe
+Ours: not measured
 
     bash tools/dist_train.sh configs/metaspike-15m_t1_in1k.py 8
     python tools/test.py configs/metaspike-15m_t1_in1k.py CHECKPOINT

@@ -1,7 +1,9 @@
 """Meta-SpikeFormer 15M, T = 4, ImageNet-1K, 20 epochs from the result of T = 1.
 
-Paper: table 1, top-1 74.1 (15.1M parameters, 16.7 mJ); table 8 gives the recipe.
-Ours: not measured.
+Task: Image Classification on ImageNet-1K
+Parameters: 15.1M
+Paper: top-1 74.1, table 1 (15.1M parameters, 16.7 mJ); table 8 gives the recipe
+Ours: not measured
 
     bash tools/dist_train.sh configs/metaspike-15m_t4_in1k.py 8
 """

@@ -1,7 +1,9 @@
 """Meta-SpikeFormer 31M with vanilla shortcuts, T = 1, ImageNet-1K.
 
-Paper: table 5, does not converge (31.3M parameters).
-Ours: not measured on ImageNet; docs/ablations.md trains small.
+Task: Image Classification on ImageNet-1K
+Parameters: 31.3M
+Paper: does not converge, table 5 (31.3M parameters)
+Ours: not measured, docs/ablations.md trains small
 
     bash tools/dist_train.sh configs/metaspike-31m-vs_t1_in1k.py 8
 """

@@ -1,7 +1,9 @@
 r"""Meta-SpikeFormer 55M, T = 4, ImageNet-1K, 20 epochs from the result of T = 1.
 
-Paper: table 1, top-1 80.0 (55.4M parameters, 52.4 mJ; 79.7 without distillation); table 8 gives the
-recipe. Ours: not measured.
+Task: Image Classification on ImageNet-1K
+Parameters: 56.0M
+Paper: top-1 80.0, table 1 (55.4M parameters, 52.4 mJ; 79.7 without distillation); table 8: recipe
+Ours: not measured
 
     bash tools/dist_train.sh configs/metaspike-55m_t4_in1k.py 8 --cfg-options \
         model.teacher=TEACHER.py model.teacher_checkpoint=TEACHER.pth

@@ -1,6 +1,9 @@
-"""The same with all events of a recording in one frame, T = 1: no order, so near chance (25%).
+"""Moving shapes with all events of a recording in one frame, T = 1: no order, so near chance (25%).
 
-Paper: none. Ours: see docs/results.md.
+Task: Action Recognition on generated moving shapes
+Parameters: 0.2M
+Paper: none
+Ours: top-1 24.0, docs/results.md
 
     python tools/make_moving_shapes.py data/moving_shapes
     python tools/train.py configs/metaspike-tiny_t1_moving_shapes.py

@@ -1,6 +1,11 @@
 """A small spiking classifier of generated shapes, from scratch on the CPU: pretraining in small.
 
-Paper: none. Ours: docs/results.md. Its backbone is that of the small Mask R-CNN and Semantic FPN:
+Task: Image Classification on generated shapes
+Parameters: 1.7M
+Paper: none
+Ours: top-1 89.4, docs/results.md
+
+Its backbone is that of the small Mask R-CNN and Semantic FPN:
 
     python tools/make_shapes.py data/shapes --crops
     python tools/train.py configs/metaspike-tiny_t1_shapes.py

@@ -1,6 +1,9 @@
 """A small spiking classifier of moving shapes, T = 8 frames of events, from scratch on the CPU.
 
-Paper: none. Ours: see docs/results.md.
+Task: Action Recognition on generated moving shapes
+Parameters: 0.2M
+Paper: none
+Ours: top-1 99.5, docs/results.md
 
     python tools/make_moving_shapes.py data/moving_shapes
     python tools/train.py configs/metaspike-tiny_t8_moving_shapes.py

@@ -1,6 +1,11 @@
 r"""A small spiking Semantic FPN on CamVid, T = 1, from scratch on the CPU.
 
-Paper: none. Ours: docs/results.md. The last command trains its ANN twin, in a folder of its own:
+Task: Semantic Segmentation on CamVid
+Parameters: 2.1M
+Paper: none
+Ours: mIoU 52.5, docs/results.md
+
+The last command trains its ANN twin, in a folder of its own:
 
     python tools/train.py configs/semantic_fpn_metaspike-tiny_t1_camvid.py
     python tools/test.py configs/semantic_fpn_metaspike-tiny_t1_camvid.py CHECKPOINT

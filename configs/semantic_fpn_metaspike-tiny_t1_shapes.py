@@ -1,6 +1,9 @@
 """A small spiking Semantic FPN on generated shapes, from scratch on the CPU: the README's demo.
 
-Paper: none. Ours: see docs/results.md.
+Task: Semantic Segmentation on generated shapes
+Parameters: 2.1M
+Paper: none
+Ours: mIoU 73.1, docs/results.md
 
     bash tools/demo.sh segmentation
 """

@@ -1,6 +1,9 @@
 """A small spiking Semantic FPN on CamVid, T = 4, from the result of T = 1, on the CPU.
 
-Paper: none. Ours: docs/results.md.
+Task: Semantic Segmentation on CamVid
+Parameters: 2.1M
+Paper: none
+Ours: mIoU 53.4, docs/results.md
 
     python tools/train.py configs/semantic_fpn_metaspike-tiny_t4_camvid.py
 """

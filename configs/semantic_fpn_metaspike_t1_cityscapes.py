@@ -1,6 +1,9 @@
 """Spiking Semantic FPN, Meta-SpikeFormer 15M, T = 1, Cityscapes, crops of 512x1024.
 
-Paper: none. Ours: not measured.
+Task: Semantic Segmentation on Cityscapes
+Parameters: 16.5M
+Paper: none
+Ours: not measured
 
     bash tools/dist_train.sh configs/semantic_fpn_metaspike_t1_cityscapes.py 4
 """

@@ -1,7 +1,12 @@
 """Spiking Semantic FPN, Meta-SpikeFormer 15M, T = 1, VOC2012 with the augmented masks (10582).
 
-Paper: none; it trains on 1,460 images, VOC2012's own. Ours: not measured. The masks of Hariharan et
-al. lie in SegmentationClassAug, their list in ImageSets/Segmentation/aug.txt:
+Task: Semantic Segmentation on PASCAL VOC 2012 with augmented masks
+Parameters: 16.5M
+Paper: none, it trains on 1,460 images, VOC2012's own
+Ours: not measured
+
+The masks of Hariharan et al. lie in SegmentationClassAug, their list in
+ImageSets/Segmentation/aug.txt:
 
     bash tools/dist_train.sh configs/semantic_fpn_metaspike_t1_voc2012aug.py 4
 """

@@ -1,6 +1,9 @@
 """mmseg's own Semantic FPN on ResNet-18, no spikes: the baseline of the small models on CamVid.
 
-Paper: none. Ours: docs/results.md.
+Task: Semantic Segmentation on CamVid
+Parameters: 15.4M
+Paper: none
+Ours: mIoU 58.2, docs/results.md
 
     python tools/train.py configs/semantic_fpn_resnet18_camvid.py
 """

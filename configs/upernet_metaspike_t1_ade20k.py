@@ -1,6 +1,9 @@
 """Spiking UPerNet with an auxiliary FCN head, Meta-SpikeFormer 15M, T = 1, ADE20K.
 
-Paper: none. Ours: not measured.
+Task: Semantic Segmentation on ADE20K
+Parameters: 22.9M
+Paper: none
+Ours: not measured
 
     bash tools/dist_train.sh configs/upernet_metaspike_t1_ade20k.py 4
 """

@@ -1,9 +1,13 @@
 """Spiking YOLOX, Meta-SpikeFormer 15M, T = 1, COCO 2017, from scratch.
 
-Paper: table 9, mAP@0.5 of 45.0 (16.8M parameters, 34.8 mJ), of a lightweight YOLOv5 that the
-authors re-implemented spike-driven. It is not public, and its neck cannot be derived to the digit:
-this is mmdet's YOLOX with as many parameters, trained as mmdet trains it, for the paper gives no
-recipe. Ours: not measured.
+Task: Object Detection on COCO 2017
+Parameters: 16.8M
+Paper: mAP@50 45.0 (another YOLO), table 9 (16.8M parameters, 34.8 mJ)
+Ours: not measured
+
+The paper's is a lightweight YOLOv5 that its authors re-implemented spike-driven. It is not public,
+and its neck cannot be derived to the digit: this is mmdet's YOLOX with as many parameters, trained
+as mmdet trains it, for the paper gives no recipe.
 
     bash tools/dist_train.sh configs/yolox_metaspike_t1_coco.py 8
     python tools/test.py configs/yolox_metaspike_t1_coco.py CHECKPOINT

@@ -1,7 +1,11 @@
 r"""Spiking YOLOX, Meta-SpikeFormer 15M, T = 4, COCO 2017.
 
-Paper: table 9, mAP@0.5 of 50.3 (16.8M parameters, 70.7 mJ), of another YOLO: see T = 1. Ours: not
-measured. It starts from the result of T = 1, whose checkpoint has the same parameters:
+Task: Object Detection on COCO 2017
+Parameters: 16.8M
+Paper: mAP@50 50.3 (another YOLO), table 9 (16.8M parameters, 70.7 mJ); see T = 1
+Ours: not measured
+
+It starts from the result of T = 1, whose checkpoint has the same parameters:
 
     bash tools/dist_train.sh configs/yolox_metaspike_t4_coco.py 8 --cfg-options \
         load_from=work_dirs/yolox_metaspike_t1_coco/epoch_300.pth

@@ -43,6 +43,7 @@ ELSEWHERE = {
     'bash tools/dev/try_mim.sh': 'installs openmim: run by hand, docs/install.md has its outcome',
     'python3 tools/dev/compat.py': 'makes environments for hours: docs/install.md has the outcome',
     'python3 tools/dev/docker_steps.py': 'sets up for minutes: test_docker.py',
+    'python tools/dev/config_tables.py': 'writes the checkout: test_config_tables.py runs it',
     'python tools/dev/annotations_cost.py': 'takes minutes: docs/performance.md has its outcome',
     'docker': 'needs an engine: test_docker.py runs the steps of the image',
 }

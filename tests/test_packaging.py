@@ -115,14 +115,6 @@ def test_metafiles_list_every_config_once_and_give_no_weights():
             assert all(re.search(r'\((paper|ours)\)$', name) for name in result['Metrics'])
 
 
-def test_metafiles_agree_with_the_table_of_configs():
-    table = (ROOT / 'configs' / 'README.md').read_text()
-    for model in _listed_models():
-        millions = f'{model["Metadata"]["Parameters"] / 1e6:.1f}M'
-        row = next(r for r in table.splitlines() if r.startswith(f'| `{model["Name"]}.py`'))
-        assert f'| {millions} |' in row
-
-
 @pytest.mark.skipif(
     find_spec('modelindex') is None,
     reason='modelindex, by which openmim reads metafiles, is not installed',

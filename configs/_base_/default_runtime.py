@@ -1,3 +1,5 @@
+_base_ = ['hooks.py']
+
 default_scope = 'mmdet'
 default_hooks = dict(
     timer=dict(type='IterTimerHook'),
@@ -9,13 +11,7 @@ default_hooks = dict(
 )
 custom_hooks = [
     dict(type='NumClassCheckHook'),
-    # mmspike's own, which its commands give any config.
-    dict(type='mmspike.CheckFiniteLossHook'),
-    dict(type='mmspike.CheckWeightsHook'),
-    dict(type='mmspike.CheckScheduleHook'),
-    dict(type='mmspike.FollowModelHook'),
-    dict(type='mmspike.CompileNeuronsHook'),
-    dict(type='mmspike.RepeatableRunHook'),
+    *_base_.custom_hooks,
     # The running statistics of BN differ between processes; validate with their mean.
     dict(type='SyncBuffersHook'),
 ]

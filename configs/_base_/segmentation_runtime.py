@@ -1,3 +1,5 @@
+_base_ = ['hooks.py']
+
 default_scope = 'mmseg'
 default_hooks = dict(
     timer=dict(type='IterTimerHook'),
@@ -9,15 +11,6 @@ default_hooks = dict(
     sampler_seed=dict(type='DistSamplerSeedHook'),
     visualization=dict(type='SegVisualizationHook'),
 )
-custom_hooks = [
-    # mmspike's own, which its commands give any config.
-    dict(type='mmspike.CheckFiniteLossHook'),
-    dict(type='mmspike.CheckWeightsHook'),
-    dict(type='mmspike.CheckScheduleHook'),
-    dict(type='mmspike.FollowModelHook'),
-    dict(type='mmspike.CompileNeuronsHook'),
-    dict(type='mmspike.RepeatableRunHook'),
-]
 # Several GPUs share their batch statistics; one process trains with plain BN.
 sync_bn = 'torch'
 env_cfg = dict(

@@ -8,15 +8,7 @@ _base_ = ['default_runtime.py']
 
 default_hooks = dict(checkpoint=dict(interval=10))
 custom_hooks = [
-    dict(type='NumClassCheckHook'),
-    # mmspike's own, which its commands give any config.
-    dict(type='mmspike.CheckFiniteLossHook'),
-    dict(type='mmspike.CheckWeightsHook'),
-    dict(type='mmspike.CheckScheduleHook'),
-    dict(type='mmspike.FollowModelHook'),
-    dict(type='mmspike.CompileNeuronsHook'),
-    dict(type='mmspike.RepeatableRunHook'),
-    dict(type='SyncBuffersHook'),
+    *_base_.custom_hooks,
     dict(type='YOLOXModeSwitchHook', num_last_epochs=15, priority=48),
     dict(
         type='EMAHook',
