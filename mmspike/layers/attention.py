@@ -1,5 +1,7 @@
 """Spike-driven self-attention (SDSA), the token mixer of Meta-SpikeFormer's transformer blocks."""
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -32,6 +34,9 @@ class SDSA3(nn.Module):
         linear_qkv: Make Q, K and V (RepConv-1, 2 and 3 of the paper) with a linear layer and a norm
             each, in place of RepConv.
         linear_proj: Likewise for the projection behind them (RepConv-4).
+        positions: The number of positions at which the threshold is as said. A sum over N of them
+            then fires at N / positions times that, so that a larger picture does not fire more: one
+            threshold a picture. None, as the released models, has the same threshold at all sizes.
 
     Shape:
         - input, output: ``[T*B, C, H, W]``
@@ -57,8 +62,10 @@ class SDSA3(nn.Module):
         norm_cfg: dict | None = None,
         linear_qkv: bool = False,
         linear_proj: bool = False,
+        positions: int | None = None,
     ) -> None:
         super().__init__()
+        self.positions = positions
         if channels % num_heads:
             raise UserError(
                 f'{channels} channels cannot be divided among {num_heads} attention heads: choose '
@@ -107,12 +114,19 @@ class SDSA3(nn.Module):
             query = unroll_counts(query, self.sub_steps)
             context = (value @ key.transpose(-1, -2)).sum(dim=0)
             attention = (context @ query).sum(dim=0).reshape(shape)
-            return self.attention_neuron(attention)
+            return self._fire(attention, shape)
         context = value @ key.transpose(-1, -2)  # [n, h, d, d]
         if self.averages:
             context = context / key.shape[-1]
         attention = (context @ query).reshape(shape)  # [n, h, d, p] -> [n, C, H, W]
-        return self.attention_neuron(attention)
+        return self._fire(attention, shape)
+
+    def _fire(self, sums: Tensor, shape: Sequence[int]) -> Tensor:
+        """Fire on sums over the positions of ``[T*B, C, H, W]``, at their threshold."""
+        if self.positions is not None and not self.averages:
+            # The sums take the factor, and not the neuron's threshold: same spikes.
+            sums = sums * (self.positions / math.prod(shape[-2:]))
+        return self.attention_neuron(sums)
 
     def fold_units(self) -> None:
         """Let the neurons hand on counts: the weights behind take what a spike is worth.
@@ -164,7 +178,7 @@ class _ChannelGate(SDSA3):
     def _gate(self, x: Tensor) -> Tensor:
         """Fire on the sum over positions, ``[T*B, C, H, W]`` to ``[T*B, C, 1, 1]``."""
         pool = Tensor.mean if self.averages else Tensor.sum
-        return self.attention_neuron(pool(x, (-1, -2), keepdim=True))
+        return self._fire(pool(x, (-1, -2), keepdim=True), x.shape)
 
 
 class SDSA1(_ChannelGate):

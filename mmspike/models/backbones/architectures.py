@@ -24,6 +24,7 @@ VARIANT_OPTIONS = {
     'stem_stride': (2, 4),
     'pyramid': (True, False),
     'conv_stages': tuple(range(NUM_CONV_STAGES, -1, -1)),
+    'positions': (None,),  # Or any number of them.
 }
 
 
@@ -41,10 +42,13 @@ def resolve_variant(variant: dict | None) -> dict:
         )
     for key, value in given.items():
         choices = VARIANT_OPTIONS[key]
+        if key == 'positions' and type(value) is int and value > 0:
+            continue
         if (type(value), value) not in [(type(choice), choice) for choice in choices]:
+            also = ' or a positive integer' if key == 'positions' else ''
             raise UserError(
                 f'variant {key} is {value!r}, but it must be one of '
-                f'{", ".join(map(repr, choices))}.'
+                f'{", ".join(map(repr, choices))}{also}.'
             )
     variant = {key: given.get(key, choices[0]) for key, choices in VARIANT_OPTIONS.items()}
     for key in ('token_mixer', 'channel_mixer'):

@@ -69,6 +69,7 @@ def _transformer_mixers(dim: int, heads: int, variant: dict, norm_cfg: dict | No
         norm_cfg=norm_cfg,
         linear_qkv=variant['qkv'] == 'linear',
         linear_proj=variant['proj'] == 'linear',
+        positions=variant['positions'],
     )
     return attention, ChannelMLP(dim, norm_cfg=norm_cfg)
 
@@ -98,6 +99,9 @@ class MetaSpikeFormer(BaseModule):
               stride 4
             - `pyramid`: False makes stage 4 as wide as stage 3, nothing between them
             - `conv_stages`: how many stages are convolutional, from 3 to 0 (all-transformer)
+            - `positions`: the number of positions that attention was trained at (192 for pictures
+              of 192x256, at stride 16): its threshold then follows the size of the picture, and
+              None leaves it the same at every size
         time_steps: The number of time steps T, the only place where it is written.
         in_channels: Channels of the input.
         out_indices: Which outputs to return, in this order; 0 to 4 stand for 1a, 1b, 2, 3, 4.
