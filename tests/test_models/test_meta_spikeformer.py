@@ -170,7 +170,7 @@ def test_blocks_that_are_computed_again_keep_no_spikes(monkeypatch):
     kept = []
     original = spike_conv.pack_saved_spikes
     monkeypatch.setattr(
-        spike_conv, 'pack_saved_spikes', lambda x: kept.append(x.shape) or original(x)
+        spike_conv, 'pack_saved_spikes', lambda x, by: kept.append(x.shape) or original(x, by)
     )
     tiny(with_cp=True).train()(torch.randn(B, 3, 32, 32))[-1].sum().backward()
     assert len(kept) == 4  # The downsamplings, which stand between the blocks.
