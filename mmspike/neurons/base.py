@@ -14,6 +14,8 @@ from mmspike.errors import UserError
 from .surrogate import parse_surrogate, spike
 from .timefold import check_time_steps, fold, unfold
 
+Fired = tuple[Tensor, Callable[[], Tensor] | None]
+
 
 class SpikingNeuron(nn.Module):
     """Base class of spiking neurons, on a folded batch.
@@ -124,17 +126,16 @@ class SpikingNeuron(nn.Module):
             return value.permute(0, 3, 1, 2) if channels_last else value
 
         spikes = give_back(spikes)
-        if not self._is_trusted and not torch.compiler.is_compiling():
-            self._check(spikes)
-        if self.unit != 1:
-            return spikes * self.unit
         if fired is not None:
             spikes.unpack = lambda: give_back(fired())  # type: ignore[attr-defined]  # It rides along.
         return spikes
 
-    def _run(self, x: Tensor, sequence: Tensor) -> tuple[Tensor, Callable[[], Tensor] | None]:
+    def _run(self, x: Tensor, sequence: Tensor) -> Fired:
         """Run `sequence`, the unfolded `x`; return spikes, and what unpacks them if packed."""
-        return self.run(sequence), None
+        counts = self.run(sequence)
+        if not self._is_trusted and not torch.compiler.is_compiling():
+            self._check(counts)
+        return counts if self.unit == 1 else counts * self.unit, None
 
     @torch.no_grad()
     def _check(self, counts: Tensor) -> None:

@@ -19,7 +19,9 @@ from torch.autograd.function import once_differentiable
 from mmspike.errors import UserError
 from mmspike.registry import MODELS
 
-from .base import SpikingNeuron
+from . import integer_cpp
+from .base import Fired, SpikingNeuron
+from .lif.equations import has_exact_reciprocal
 
 MAX_LEVELS = 255  # What a byte can count.
 
@@ -121,6 +123,8 @@ class ILIF(SpikingNeuron):
         v_threshold: The potential that one more spike takes.
         learnable_threshold: As of `SpikingNeuron`; it learns the range of the neuron.
         input_gain: As of `SpikingNeuron`.
+        backend: ``'cpp'`` runs compiled C++ on a CPU, ``'torch'`` the plain loop; ``'auto'`` is C++
+            where it can. A threshold that is learned runs the plain loop.
 
     Shape:
         - input: ``[T*B, ...]``
@@ -132,6 +136,7 @@ class ILIF(SpikingNeuron):
     """
 
     normalized = False
+    backends = ('torch', 'cpp')
 
     def __init__(
         self,
@@ -141,8 +146,9 @@ class ILIF(SpikingNeuron):
         v_threshold: float = 1.0,
         learnable_threshold: bool = False,
         input_gain: float = 1.0,
+        backend: str = 'auto',
     ) -> None:
-        super().__init__(time_steps, v_threshold, learnable_threshold, input_gain)
+        super().__init__(time_steps, v_threshold, learnable_threshold, input_gain, backend=backend)
         if isinstance(levels, bool) or not isinstance(levels, int) or not 1 <= levels <= MAX_LEVELS:
             raise UserError(
                 f'levels is {levels!r}, but it is the largest count of spikes in a time step: it '
@@ -180,6 +186,21 @@ class ILIF(SpikingNeuron):
         if isinstance(self.v_threshold, Tensor) or torch.jit.is_tracing():
             return self._integrate(x, None)[0]
         return IntegerScan.apply(x, self.levels, self.decay, self.v_threshold)
+
+    def _run(self, x: Tensor, sequence: Tensor) -> Fired:
+        threshold = self.v_threshold
+        if (
+            self.backend == 'torch'
+            or not isinstance(threshold, float)
+            or not integer_cpp.serves(sequence)
+        ):
+            return super()._run(x, sequence)
+        packed: list = []
+        exact = has_exact_reciprocal(threshold)
+        options = self.levels, self.decay, threshold, self.unit, exact
+        neuron = integer_cpp.IntegerNeuron(*options)
+        spikes = integer_cpp.CppIntegerScan.apply(sequence, neuron, packed)
+        return spikes, packed[0] if packed else None
 
     def _describe(self) -> dict[str, Any]:
         return dict(levels=self.levels, decay=self.decay)

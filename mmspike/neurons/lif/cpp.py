@@ -1,36 +1,19 @@
-"""The dynamics in C++ on a CPU: ``lif.cpp``, compiled once for this machine and kept in the cache.
-
-Compiling takes a few seconds. Where there is no compiler the plain loop runs, and the log says it
-once.
-"""
+"""The dynamics in C++ on a CPU: ``lif.cpp``, compiled once for this machine."""
 
 import ctypes
-import hashlib
-import logging
-import os
-import platform
-import shutil
-import subprocess
-import tempfile
-from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from mmengine.logging import print_log
 from torch import Tensor
 
+from .. import build_cpp
+from ..build_cpp import TYPES, pointer, size
 from .batch_norm import Normed
 from .equations import has_exact_reciprocal
 
 SOURCE = Path(__file__).with_name('lif.cpp')
-# No reordering of sums and products: spikes are those of the plain loop, to the bit.
-FLAGS = (
-    *('-O3', '-march=native', '-std=c++17', '-fPIC', '-shared'),
-    *('-ffp-contract=off', '-fno-math-errno', '-fno-trapping-math'),
-)
 SURROGATES = ('sigmoid', 'arctan', 'rectangle', 'triangle')  # As `lif.cpp` numbers them.
-TYPES = {torch.float32: 'float32', torch.bfloat16: 'bfloat16'}
 
 
 class Neuron(ctypes.Structure):
@@ -87,29 +70,23 @@ class PackedSpikes(NamedTuple):
         """Give the spikes back as they were."""
         spikes = torch.empty(self.shape, dtype=self.dtype)
         call = getattr(library(), f'unpack_{TYPES[self.dtype]}')
-        call(_pointer(self.bits), _pointer(spikes), *_size(spikes), torch.get_num_threads())
+        call(pointer(self.bits), pointer(spikes), *size(spikes), torch.get_num_threads())
         return spikes
+
+
+def library() -> ctypes.CDLL | None:
+    """Load the compiled ``lif.cpp``; None where it cannot be had."""
+    return build_cpp.load(SOURCE)
 
 
 def serves(x: Tensor, surrogate: str) -> bool:
     """Whether the compiled library can run a sequence and its gradient.
 
-    Something that traces the model (torch.compile, torch.export, torch.jit.trace) must see torch's
-    own operations; a tensor without memory has nothing to point at.
-
     Args:
         x: The sequence.
         surrogate: The gradient's form, a key of `surrogate.SLOPES`.
     """
-    return (
-        surrogate in SURROGATES
-        and x.device.type == 'cpu'
-        and x.dtype in TYPES
-        and type(x) in (Tensor, torch.nn.Parameter)
-        and not torch.compiler.is_compiling()
-        and not torch.jit.is_tracing()
-        and library() is not None
-    )
+    return surrogate in SURROGATES and build_cpp.serves(x) and library() is not None
 
 
 def run_forward(
@@ -134,8 +111,8 @@ def run_forward(
     if keep_spikes:
         bits = torch.empty(len(x), -(-x[0].numel() // 8), dtype=torch.uint8)
     call = getattr(library(), f'forward_{TYPES[x.dtype]}')
-    pointers = map(_pointer, (x, spikes, potentials, bits))
-    call(*pointers, *_size(x), neuron, torch.get_num_threads())
+    pointers = map(pointer, (x, spikes, potentials, bits))
+    call(*pointers, *size(x), neuron, torch.get_num_threads())
     return spikes, potentials, None if bits is None else PackedSpikes(bits, x.shape, x.dtype)
 
 
@@ -162,83 +139,12 @@ def run_backward(
     columns = scale is not None and scale.dim() == 1
     call = getattr(library(), f'backward_{TYPES[out.dtype]}')
     call(
-        *map(_pointer, (kept, scale, shift)),
+        *map(pointer, (kept, scale, shift)),
         ctypes.c_int64(kept.shape[-1]),
         int(columns),
-        *map(_pointer, (bits, grad_spikes, out)),
-        *_size(out),
+        *map(pointer, (bits, grad_spikes, out)),
+        *size(out),
         neuron,
         torch.get_num_threads(),
     )
     return out
-
-
-def _pointer(x: Tensor | None) -> ctypes.c_void_p:
-    return ctypes.c_void_p(None if x is None else x.data_ptr())
-
-
-def _size(x: Tensor) -> tuple[ctypes.c_int64, ctypes.c_int64]:
-    return ctypes.c_int64(len(x)), ctypes.c_int64(x[0].numel())
-
-
-@lru_cache
-def library() -> ctypes.CDLL | None:
-    """Load the compiled library; None where it cannot be had, which is said once in the log."""
-    try:
-        return ctypes.CDLL(str(_compile()))
-    except (OSError, subprocess.SubprocessError) as error:
-        lines = (getattr(error, 'stderr', None) or str(error)).strip().splitlines()
-        print_log(
-            'neurons run as plain loops, which are slower, as their C++ could not be '
-            f'compiled here: {lines[0] if lines else type(error).__name__}',
-            logger='current',
-            level=logging.WARNING,
-        )
-        return None
-
-
-def _compile() -> Path:
-    """Compile ``lif.cpp`` unless the cache has it for this compiler and processor."""
-    compiler = os.environ.get('CXX') or next(filter(shutil.which, ('c++', 'g++', 'clang++')), 'c++')
-    version = subprocess.run(
-        [*compiler.split(), '--version'], capture_output=True, text=True, check=True
-    ).stdout
-    about = (SOURCE.read_text(), *FLAGS, compiler, version, torch.__version__, _processor())
-    key = hashlib.sha256('\n'.join(about).encode()).hexdigest()[:16]
-    folder = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache', 'mmspike', 'neurons')
-    target = folder / f'lif-{key}.so'
-    if target.is_file():
-        return target
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        handle, partial = tempfile.mkstemp(suffix='.so', dir=folder)
-    except OSError:  # A home that cannot be written: for this process alone.
-        folder = Path(tempfile.mkdtemp(prefix='mmspike-'))
-        target = folder / target.name
-        handle, partial = tempfile.mkstemp(suffix='.so', dir=folder)
-    os.close(handle)
-    try:
-        for threads in (['-fopenmp', *_openmp_of_torch()], []):
-            command = [*compiler.split(), *FLAGS, str(SOURCE), '-o', partial, *threads]
-            done = subprocess.run(command, capture_output=True, text=True, check=not threads)
-            if not done.returncode:
-                break
-        os.replace(partial, target)
-    finally:
-        Path(partial).unlink(missing_ok=True)
-    return target
-
-
-def _openmp_of_torch() -> list[str]:
-    """Name the OpenMP library that torch brings: two of them would fight for the processors."""
-    found = sorted(Path(torch.__file__).with_name('lib').glob('libgomp*.so*'))
-    return [str(found[0])] if found else []
-
-
-def _processor() -> str:
-    """What ``-march=native`` depends on."""
-    try:
-        lines = Path('/proc/cpuinfo').read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line for line in lines if line.startswith(('flags', 'Features'))), '')

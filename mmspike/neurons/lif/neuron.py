@@ -1,6 +1,5 @@
 """The LIF neuron as a module, and the choice of what runs it."""
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -9,13 +8,11 @@ from torch import Tensor
 from mmspike.errors import UserError
 from mmspike.registry import MODELS
 
-from ..base import SpikingNeuron
+from ..base import Fired, SpikingNeuron
 from . import cpp
 from .batch_norm import Normed, came_out_of_norm
 from .equations import lif
 from .loop import CompiledScan, CppScan, LIFScan
-
-Fired = tuple[Tensor, Callable[[], Tensor] | None]
 
 
 @MODELS.register_module()

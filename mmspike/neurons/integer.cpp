@@ -1,0 +1,144 @@
+// Integer neurons over whole sequences, forward and backward, on a CPU.
+//
+// The equations are those of integer.py; a test compares both. A sequence is [steps, count] and
+// lies in one piece. What is kept for the backward pass: the counts in a byte each, and a bit for
+// each potential that says whether it lay inside the range, [steps, (count + 7) / 8].
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+namespace {
+
+constexpr int64_t TILE = 512;  // neurons
+
+struct bfloat16 {
+  uint16_t bits;
+};
+
+inline float load(float x) { return x; }
+inline float load(bfloat16 x) {
+  uint32_t wide = uint32_t(x.bits) << 16;
+  float value;
+  std::memcpy(&value, &wide, 4);
+  return value;
+}
+inline void store(float& to, float x) { to = x; }
+inline void store(bfloat16& to, float x) {  // to the nearest, ties to even
+  uint32_t wide;
+  std::memcpy(&wide, &x, 4);
+  bool nan = x != x;
+  wide += 0x7fff + ((wide >> 16) & 1);
+  to.bits = nan ? 0x7fc0 : uint16_t(wide >> 16);
+}
+
+void pack(const uint8_t* inside, uint8_t* bits, int64_t n) {
+  for (int64_t j = 0; j < (n + 7) / 8; ++j) {
+    uint64_t eight;
+    std::memcpy(&eight, inside + 8 * j, 8);
+    bits[j] = uint8_t((eight * 0x0102040810204080ull) >> 56);  // the first is the lowest bit
+  }
+}
+
+// The eight bytes of each byte of bits.
+struct Table {
+  uint64_t bytes[256];
+  Table() {
+    for (int value = 0; value < 256; ++value) {
+      uint8_t eight[8];
+      for (int j = 0; j < 8; ++j) eight[j] = (value >> j) & 1;
+      std::memcpy(bytes + value, eight, 8);
+    }
+  }
+};
+const Table TABLE;
+
+}  // namespace
+
+extern "C" struct IntegerNeuron {
+  float levels, decay, threshold, unit;
+  int32_t exact;  // The reciprocal of the threshold is exact: a product gives the same for less.
+};
+
+namespace {
+
+template <bool EXACT, typename T>
+void run_forward(const T* x, T* spikes, uint8_t* counts, uint8_t* bits, int64_t steps,
+                 int64_t count, const IntegerNeuron& k, int threads) {
+  int64_t tiles = (count + TILE - 1) / TILE, row = (count + 7) / 8;
+  float levels = k.levels, decay = k.decay, threshold = k.threshold, unit = k.unit;
+  float rate = 1.f / threshold;
+#pragma omp parallel for num_threads(threads) schedule(static)
+  for (int64_t tile = 0; tile < tiles; ++tile) {
+    float v[TILE] = {};
+    uint8_t inside[TILE] = {}, byte[TILE];
+    int64_t from = tile * TILE, n = count - from < TILE ? count - from : TILE;
+    for (int64_t t = 0; t < steps; ++t) {
+      int64_t at = t * count + from;
+      for (int64_t j = 0; j < n; ++j) {
+        float u = load(x[at + j]) + decay * v[j];
+        float scaled = EXACT ? u * rate : u / threshold;
+        float clipped = scaled < 0.f ? 0.f : (scaled > levels ? levels : scaled);
+        float s = (clipped + 12582912.f) - 12582912.f;  // to the nearest, ties to even
+        inside[j] = clipped == scaled;
+        byte[j] = uint8_t(int32_t(s));
+        store(spikes[at + j], s * unit);
+        v[j] = u - threshold * s;
+      }
+      if (counts) {
+        std::memcpy(counts + at, byte, n);
+        pack(inside, bits + t * row + from / 8, n);
+      }
+    }
+  }
+}
+
+template <typename T>
+void run_backward(const uint8_t* bits, const T* grad, T* out, int64_t steps, int64_t count,
+                  const IntegerNeuron& k, int threads) {
+  int64_t tiles = (count + TILE - 1) / TILE, row = (count + 7) / 8;
+  float slope = k.unit / k.threshold, decay = k.decay;
+#pragma omp parallel for num_threads(threads) schedule(static)
+  for (int64_t tile = 0; tile < tiles; ++tile) {
+    float g[TILE] = {};
+    uint8_t inside[TILE];
+    int64_t from = tile * TILE, n = count - from < TILE ? count - from : TILE;
+    for (int64_t t = steps - 1; t >= 0; --t) {
+      int64_t at = t * count + from;
+      const uint8_t* own = bits + t * row + from / 8;
+      for (int64_t j = 0; j < (n + 7) / 8; ++j) std::memcpy(inside + 8 * j, TABLE.bytes + own[j], 8);
+      for (int64_t j = 0; j < n; ++j) {
+        g[j] = float(inside[j]) * slope * load(grad[at + j]) + decay * g[j];
+        store(out[at + j], g[j]);
+      }
+    }
+  }
+}
+
+template <typename T>
+void run_unpack(const uint8_t* counts, T* spikes, int64_t total, float unit, int threads) {
+#pragma omp parallel for num_threads(threads) schedule(static)
+  for (int64_t i = 0; i < total; ++i) store(spikes[i], float(counts[i]) * unit);
+}
+
+}  // namespace
+
+#define FOR_TYPE(T, NAME)                                                                       \
+  extern "C" void forward_##NAME(const T* x, T* spikes, uint8_t* counts, uint8_t* bits,         \
+                                 int64_t steps, int64_t count, IntegerNeuron k, int threads) {  \
+    if (k.exact)                                                                                \
+      run_forward<true>(x, spikes, counts, bits, steps, count, k, threads);                     \
+    else                                                                                        \
+      run_forward<false>(x, spikes, counts, bits, steps, count, k, threads);                    \
+  }                                                                                             \
+  extern "C" void backward_##NAME(const uint8_t* bits, const T* grad, T* out, int64_t steps,    \
+                                  int64_t count, IntegerNeuron k, int threads) {                \
+    run_backward(bits, grad, out, steps, count, k, threads);                                    \
+  }                                                                                             \
+  extern "C" void unpack_##NAME(const uint8_t* counts, T* spikes, int64_t total, float unit,    \
+                                int threads) {                                                  \
+    run_unpack(counts, spikes, total, unit, threads);                                           \
+  }
+
+FOR_TYPE(float, float32)
+FOR_TYPE(bfloat16, bfloat16)
