@@ -28,7 +28,8 @@ def describe(energy: Energy, cost: LayerCost) -> dict:
 
     Returns:
         Its names; ``values`` (what its weights saw, ``'silent'`` if 0 alone); ``rates`` at each
-        time step and their ``average``, None for analog values; ``flops`` of one image and time
+        time step and their ``average``, None for analog values; ``nonzero``, the share of what they
+        saw that is not 0, None for analog values and given rates; ``flops`` of one image and time
         step, a multiply-accumulate being one as in the paper; ``operation`` (AC or MAC) and how
         many ``operations`` one image takes; and ``energy``, in mJ.
     """
@@ -43,6 +44,7 @@ def describe(energy: Energy, cost: LayerCost) -> dict:
         values=cost.values,
         rates=None if rates is None else rates.tolist(),
         average=None if rates is None else float(rates.mean()),
+        nonzero=cost.nonzero,
         flops=float(cost.macs.mean()) / energy.images,
         operation='MAC' if analog else 'AC',
         operations=operations,
@@ -208,7 +210,7 @@ def write_report(energy: Energy, folder: Path) -> None:
 
 
 def _write_csv(rows: Sequence[dict], time_steps: int, path: Path) -> None:
-    figures = ('values', 'flops', 'operation', 'operations', 'energy')
+    figures = ('values', 'flops', 'operation', 'operations', 'energy', 'nonzero')
     with open(path, 'w', newline='') as file:
         writer = csv.writer(file)
         steps = [f't{t + 1}' for t in range(time_steps)]

@@ -27,6 +27,14 @@ class TrackedFunctions(TorchFunctionMode):
         """The innermost module that runs, and its name; between its parts that is the model."""
         return self._stack[-1] if self._stack else ('', self._model)
 
+    def entered(self, name: str, module: nn.Module) -> None:
+        """Called when a module is about to run; does nothing here.
+
+        Args:
+            name: Its name.
+            module: The module.
+        """
+
     def left(self, name: str, module: nn.Module, inputs: tuple, output: Any) -> None:
         """Called when a module has run; does nothing here.
 
@@ -55,6 +63,7 @@ class TrackedFunctions(TorchFunctionMode):
     def _hooks(self, name: str, module: nn.Module) -> tuple[Callable, Callable]:
         def before(_: nn.Module, __: tuple) -> None:
             self._stack.append((name, module))
+            self.entered(name, module)
 
         def after(_: nn.Module, inputs: tuple, output: object) -> None:
             self._stack.pop()
