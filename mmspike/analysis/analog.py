@@ -39,8 +39,8 @@ class AnalogOperations(TrackedFunctions):
         super().__init__(model)
         self.counts: Counter[tuple[str, str]] = Counter()
 
-    def left(self, name: str, module: nn.Module, inputs: tuple, output: Any) -> None:
-        """Count a RoIAlign, whose samples depend on its RoIs."""
+    def _left(self, name: str, module: nn.Module, inputs: tuple, output: Any) -> None:
+        # The samples of a RoIAlign depend on its RoIs.
         if type(module).__name__ == 'RoIAlign' and len(inputs) > 1:
             self._add(ROI_ALIGN, _roi_align_macs(module, inputs[1], output), name)
 
@@ -52,7 +52,7 @@ class AnalogOperations(TrackedFunctions):
         self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        output = func(*args, **kwargs)
+        output = super().__torch_function__(func, types, args, kwargs)
         name, module = self.running
         if isinstance(module, LIF):
             return output

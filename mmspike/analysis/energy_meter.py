@@ -15,6 +15,7 @@ from mmspike.analysis.operations import PRODUCTS, WatchedOperations
 from mmspike.analysis.spike_kinds import ANALOG, INTEGERS, KINDS, SILENT, SPIKES, kind_of
 from mmspike.deploy import find_unmerged
 from mmspike.errors import UserError
+from mmspike.neurons import unfold
 
 # Picojoule for one operation on 32-bit numbers in 45 nm (Horowitz, ISSCC 2014).
 E_MAC, E_AC = 4.6, 0.9
@@ -119,7 +120,7 @@ class Energy:
         return macs * self.e_mac * 1e-9 / self.images
 
 
-class EnergyMeter(WatchedOperations):
+class EnergyMeter(AnalogOperations, WatchedOperations):
     """Count the operations of every layer of a spiking model while it runs.
 
     A context manager: every forward of the model inside adds to the counts.
@@ -131,9 +132,9 @@ class EnergyMeter(WatchedOperations):
 
     Weight layers count their multiply-accumulates, times the mean of what they see in each time
     step, and so do matrix products with the operand that spikes; layers of one row are added up. A
-    module with products of its own says by ``operand_macs`` what each of its `operands` costs. The
-    time steps of a layer are those of the neuron in front. What runs before the first neuron
-    encodes the image, and multiplies.
+    module with a rule for its products says by ``operand_macs`` what each of its ``operands`` costs
+    that leaves a neuron ``<operand>_neuron``. The time steps of a layer are those of the neuron in
+    front. What runs before the first neuron encodes the image, and multiplies.
 
     Args:
         model: Any model with spiking neurons, in evaluation mode and merged.
@@ -155,83 +156,46 @@ class EnergyMeter(WatchedOperations):
         self.costs: dict[tuple[str, str, str], LayerCost] = {}
         self._names = LayerNames(model)
         self._backbone, _ = find_backbone(model)
-        self._analog = AnalogOperations(model)
         self._operands: dict[str, Any] = {
             f'{name}.{operand}_neuron'.lstrip('.'): module
             for name, module in model.named_modules()
             if hasattr(module, 'operand_macs')
             for operand in module.operands
         }
-        # How many samples the first neuron of a forward has seen in a time step, T of the last that
-        # ran, and the weights before the first: their names, samples and multiply-accumulates.
-        self._batch, self._steps = 0, 1
-        self._encoding: list[tuple[str, int, int]] = []
+        self._batch, self._steps = 0, 1  # Images, and time steps of the neuron that ran last.
+        self._encoding: list[tuple[str, Tensor, int]] = []  # What ran before the first neuron.
 
-    def __enter__(self) -> 'EnergyMeter':
-        super().__enter__()
-        self._analog.__enter__()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._analog.__exit__(*exception)
-        super().__exit__(*exception)
-
-    def entered(self, name: str, module: nn.Module) -> None:
-        """Begin to encode where the backbone begins.
-
-        Args:
-            name: Its name.
-            module: The module.
-        """
+    def _entered(self, name: str, module: nn.Module) -> None:
         if name == self._backbone:
             self._batch = 0
             self._encoding.clear()
 
-    def left(self, name: str, module: Any, inputs: tuple, output: Any) -> None:
-        """Note the time steps of a neuron, and count it if it makes an operand.
-
-        Args:
-            name: Its name.
-            module: The module.
-            inputs: What it was given.
-            output: What it returned.
-        """
+    def _left(self, name: str, module: Any, inputs: tuple, output: Any) -> None:
+        super()._left(name, module, inputs, output)
         if name in self._neurons:
-            self._steps = module.time_steps
-            self._encoded(len(output) // self._steps)
+            self._steps, batch = unfold(output, getattr(module, 'time_steps', None)).shape[:2]
+            self._encoded(batch)
             if (owner := self._operands.get(name)) is not None:
                 macs, kind = owner.operand_macs(output), kind_of(output)
                 twin = macs * 2 / len(owner.operands)  # Two products, whatever the operands.
                 self._count(name, output, kind, self._steps, macs, twin)
         elif name == self._backbone and self._encoding:  # It has no neuron.
             self._steps = 1
-            self._encoded(self._encoding[0][1])
+            self._encoded(len(self._encoding[0][1]))
 
     def _encoded(self, batch: int) -> None:
-        """Count what ran before the first neuron, now that the number of images is known."""
+        """Count what encoded a batch of images, whose number the first neuron tells."""
         if self._batch:
             return
         self._batch, self.time_steps = batch, self._steps
         self.images += batch
-        for name, samples, macs in self._encoding:
-            cost = self._cost(
-                name, max(samples // batch, 1)
-            )  # A still image is shown once, or T times.
-            cost.macs += macs / len(cost.macs)
-            cost.twin += macs / len(cost.macs)
+        for name, x, macs in self._encoding:
+            # Analog, however black the image is; a still one is encoded once, or at every step.
+            cost = self._count(name, x, ANALOG, max(len(x) // batch, 1), macs, macs)
             cost.repeats = self._steps // len(cost.macs)
-            cost.values = ANALOG  # It sees the image, however black.
         self._encoding.clear()
 
-    def saw(self, operation: str, operand: Tensor, kind: str, macs: int) -> None:
-        """Count an operation.
-
-        Args:
-            operation: As of `WatchedOperations`.
-            operand: Likewise.
-            kind: Likewise.
-            macs: Likewise.
-        """
+    def _saw(self, operation: str, operand: Tensor, kind: str, macs: int) -> None:
         name, module = self.running
         if operation in PRODUCTS.values():
             if hasattr(module, 'operand_macs'):
@@ -240,7 +204,7 @@ class EnergyMeter(WatchedOperations):
         else:
             self.ran.add(name)
         if not self._batch:
-            self._encoding.append((name, len(operand), macs))
+            self._encoding.append((name, operand, macs))
             return
         steps = getattr(getattr(module, 'neuron', None), 'time_steps', None)
         if steps is None:  # Behind the average over time there is one.
@@ -249,14 +213,12 @@ class EnergyMeter(WatchedOperations):
         twin = macs if weights is None else macs * weights / module.get_parameter('weight').numel()
         self._count(name, operand, kind, steps, macs, twin)
 
-    def _cost(self, name: str, steps: int) -> LayerCost:
+    def _count(
+        self, name: str, x: Tensor, kind: str, steps: int, macs: int, twin: float
+    ) -> LayerCost:
         layer = self._names.layer(name)
-        if layer.key not in self.costs:
-            self.costs[layer.key] = LayerCost(layer, *torch.zeros(3, steps, dtype=torch.float64))
-        return self.costs[layer.key]
-
-    def _count(self, name: str, x: Tensor, kind: str, steps: int, macs: int, twin: float) -> None:
-        cost = self._cost(name, steps)
+        empty = LayerCost(layer, *torch.zeros(3, steps, dtype=torch.float64))
+        cost = self.costs.setdefault(layer.key, empty)
         steps = len(cost.macs)
         cost.macs += macs / steps
         cost.twin += twin / steps
@@ -268,6 +230,7 @@ class EnergyMeter(WatchedOperations):
             nonzero = (sequence != 0).mean(dims, dtype=torch.float64).cpu()
             cost.additions += macs / steps * rates
             cost.nonzeros += macs / steps * nonzero
+        return cost
 
     def energy(self, e_mac: float = E_MAC, e_ac: float = E_AC) -> Energy:
         """Sum up what was counted.
@@ -283,7 +246,7 @@ class EnergyMeter(WatchedOperations):
             raise UserError('no image ran through the model, but energy is counted for at least 1.')
         check_costs(e_mac, e_ac)
         costs = list(self.costs.values())  # In the order in which they ran.
-        counts = dict(self._analog.counts)
+        counts = dict(self.counts)
         return Energy(costs, counts, self.images, self.time_steps, self.not_run, e_mac, e_ac)
 
 

@@ -20,15 +20,10 @@ WEIGHTINGS = {
     torch.nn.functional.conv_transpose2d: 'transposed convolution',
     torch.nn.functional.linear: 'linear',
 }
-PRODUCTS = {
-    torch.matmul: 'matrix product',
-    torch.mm: 'matrix product',
-    torch.bmm: 'matrix product',
-    torch.Tensor.matmul: 'matrix product',
-    torch.Tensor.__matmul__: 'matrix product',
-    torch.Tensor.__rmatmul__: 'matrix product',
-    torch.Tensor.mm: 'matrix product',
-    torch.Tensor.bmm: 'matrix product',
+PRODUCTS: dict[Callable, str] = {
+    **dict.fromkeys((torch.matmul, torch.mm, torch.bmm), 'matrix product'),
+    **dict.fromkeys((Tensor.matmul, Tensor.mm, Tensor.bmm), 'matrix product'),
+    **dict.fromkeys((Tensor.__matmul__, Tensor.__rmatmul__), 'matrix product'),
     torch.einsum: 'einsum',
 }
 
@@ -37,7 +32,7 @@ class WatchedOperations(TrackedFunctions):
     """Watch every convolution, linear layer and matrix product of a model.
 
     It intercepts torch functions, so it also sees unregistered layers and matrix products inside
-    methods. A context manager; a subclass implements `saw`.
+    methods. A context manager; a subclass implements `_saw`.
 
     Args:
         model: A model in evaluation mode, merged by `mmspike.deploy.reparameterize` so that what no
@@ -63,15 +58,11 @@ class WatchedOperations(TrackedFunctions):
             and not f'{name}.'.startswith(unused)
         ]
 
-    def saw(self, operation: str, operand: Tensor, kind: str, macs: int) -> None:
-        """Called when an operation has run; `running` is the module that called it.
+    def _saw(self, operation: str, operand: Tensor, kind: str, macs: int) -> None:
+        """Called when `running` has done an operation of so many multiply-accumulates.
 
-        Args:
-            operation: A convolution, linear layer or matrix product.
-            operand: What the weights saw; of a product the better operand, as spikes address
-                additions of the other.
-            kind: What its values are.
-            macs: The multiply-accumulates that the operation stands for.
+        The operand is what its weights saw; of a product it is the better one, as spikes address
+        additions of the other.
         """
         raise NotImplementedError
 
@@ -81,32 +72,25 @@ class WatchedOperations(TrackedFunctions):
         kwargs = kwargs or {}
         if func in PRODUCTS:
             with FlopCounterMode(display=False) as counter:
-                output = func(*args, **kwargs)
+                output = super().__torch_function__(func, types, args, kwargs)
             operands = [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
             kind, i = min((KINDS.index(kind_of(x)), i) for i, x in enumerate(operands))
             macs = counter.get_total_flops() // 2
-            self.saw(PRODUCTS[func], operands[i], KINDS[kind], macs)
+            self._saw(PRODUCTS[func], operands[i], KINDS[kind], macs)
             return output
-        output = func(*args, **kwargs)
+        output = super().__torch_function__(func, types, args, kwargs)
         if func in WEIGHTINGS:
             named = {**dict(zip(('input', 'weight'), args, strict=False)), **kwargs}
             x, weight = named['input'], named['weight']
-            macs = weight_macs(WEIGHTINGS[func], x, weight, output)
+            macs = _weight_macs(WEIGHTINGS[func], x, weight, output)
             if x.numel():
                 self.ran.add(self.running[0])
-            self.saw(WEIGHTINGS[func], x, kind_of(x), macs)
+            self._saw(WEIGHTINGS[func], x, kind_of(x), macs)
         return output
 
 
-def weight_macs(operation: str, x: Tensor, weight: Tensor, output: Tensor) -> int:
-    """Count the multiply-accumulates of a weight layer: each weight's, once a position.
-
-    Args:
-        operation: One of `WEIGHTINGS`.
-        x: Its input.
-        weight: Its weights, as torch orders them.
-        output: Its output.
-    """
+def _weight_macs(operation: str, x: Tensor, weight: Tensor, output: Tensor) -> int:
+    """Count the multiply-accumulates of each weight, one a position."""
     if operation == 'linear':
         return x.numel() * len(weight)
     # A transposed convolution spreads each input, the others gather for each output.

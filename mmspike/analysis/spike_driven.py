@@ -56,15 +56,7 @@ class OperandRecorder(WatchedOperations):
         """All operations in the order of their first call."""
         return list(self._records.values())
 
-    def saw(self, operation: str, operand: Tensor, kind: str, macs: int) -> None:
-        """Remember the most that an operation saw.
-
-        Args:
-            operation: As of `WatchedOperations`.
-            operand: Likewise.
-            kind: Likewise.
-            macs: Likewise.
-        """
+    def _saw(self, operation: str, operand: Tensor, kind: str, macs: int) -> None:
         if not operand.numel():  # A head that was given no RoIs.
             return
         name, _ = self.running

@@ -10,7 +10,8 @@ from torch.overrides import TorchFunctionMode
 class TrackedFunctions(TorchFunctionMode):
     """See every function of torch that a model calls, and know the module that calls it.
 
-    A context manager. A subclass implements ``__torch_function__``, and asks for `running`.
+    A context manager. A subclass implements ``__torch_function__``, and asks for `running`; it may
+    also override what is called as each module begins (`_entered`) and ends (`_left`).
 
     Args:
         model: The model.
@@ -27,23 +28,16 @@ class TrackedFunctions(TorchFunctionMode):
         """The innermost module that runs, and its name; between its parts that is the model."""
         return self._stack[-1] if self._stack else ('', self._model)
 
-    def entered(self, name: str, module: nn.Module) -> None:
-        """Called when a module is about to run; does nothing here.
+    def _entered(self, name: str, module: nn.Module) -> None:
+        pass
 
-        Args:
-            name: Its name.
-            module: The module.
-        """
+    def _left(self, name: str, module: nn.Module, inputs: tuple, output: Any) -> None:
+        pass
 
-    def left(self, name: str, module: nn.Module, inputs: tuple, output: Any) -> None:
-        """Called when a module has run; does nothing here.
-
-        Args:
-            name: Its name.
-            module: The module.
-            inputs: What it was given.
-            output: What it returned.
-        """
+    def __torch_function__(
+        self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None
+    ) -> Any:
+        return func(*args, **(kwargs or {}))
 
     def __enter__(self) -> Any:
         for name, module in self._model.named_modules():
@@ -63,10 +57,10 @@ class TrackedFunctions(TorchFunctionMode):
     def _hooks(self, name: str, module: nn.Module) -> tuple[Callable, Callable]:
         def before(_: nn.Module, __: tuple) -> None:
             self._stack.append((name, module))
-            self.entered(name, module)
+            self._entered(name, module)
 
         def after(_: nn.Module, inputs: tuple, output: object) -> None:
             self._stack.pop()
-            self.left(name, module, inputs, output)
+            self._left(name, module, inputs, output)
 
         return before, after

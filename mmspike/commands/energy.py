@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.config import Config
@@ -97,7 +98,7 @@ def measure(args: Namespace) -> Energy:
             setattr(host.model, name, child)  # The inferencer goes on with the model that it built.
         meter = EnergyMeter(host.model)
         return _run(meter, lambda path: host.predict(host.read(path)), paths, args)
-    model = build_model(config, library, args.checkpoint, use_device(args.device))
+    model: Any = build_model(config, library, args.checkpoint, use_device(args.device))
     model = reparameterize(model, 'spike')
     meter = EnergyMeter(model)  # Refuses what does not spike before any data is looked for.
     with DefaultScope.overwrite_default_scope(library.name):

@@ -57,7 +57,8 @@ def reparameterize(model: nn.Module, form: str = 'spike') -> nn.Module:
     with torch.no_grad():
         merged = _Merger(model, form).merge(model, type(model).__name__)
     merged = merged.to(next(merged.parameters()).device)  # A backbone orders the merged weights.
-    return merged.requires_grad_(False).eval()
+    merged.requires_grad_(False).eval()  # A stock ResNet's returns nothing.
+    return merged
 
 
 def find_unmerged(model: nn.Module) -> str | None:
