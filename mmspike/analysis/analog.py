@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmspike.analysis.tracked import TrackedFunctions
+from mmspike.analysis.operations import WatchedOperations
 from mmspike.neurons import LIF
 
 UPSAMPLING = 'upsampling (MAC)'
@@ -25,7 +25,7 @@ POOLS = {
 ADDITIONS = {torch.Tensor.add, torch.Tensor.add_, torch.Tensor.__iadd__, torch.add}
 
 
-class AnalogOperations(TrackedFunctions):
+class AnalogOperations(WatchedOperations):
     """Count upsampling, pooling, RoIAlign and the addition of maps while a model runs.
 
     Additions inside a neuron are its own and not counted; neither are norms, which merge with the

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from mmspike.analysis.analog import AnalogOperations
 from mmspike.analysis.backbone import Layer, LayerNames, find_backbone
 from mmspike.analysis.firing import FiringRateRecorder
-from mmspike.analysis.operations import PRODUCTS, WatchedOperations
+from mmspike.analysis.operations import PRODUCTS
 from mmspike.analysis.spike_kinds import ANALOG, INTEGERS, KINDS, SILENT, SPIKES, kind_of
 from mmspike.deploy import find_unmerged
 from mmspike.errors import UserError
@@ -120,7 +120,7 @@ class Energy:
         return macs * self.e_mac * 1e-9 / self.images
 
 
-class EnergyMeter(AnalogOperations, WatchedOperations):
+class EnergyMeter(AnalogOperations):
     """Count the operations of every layer of a spiking model while it runs.
 
     A context manager: every forward of the model inside adds to the counts.

@@ -5,12 +5,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
+from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from mmspike.analysis.backbone import find_backbone
 from mmspike.analysis.spike_kinds import KINDS, kind_of
-from mmspike.analysis.tracked import TrackedFunctions
 
 WEIGHT_LAYERS = (nn.modules.conv._ConvNd, nn.Linear)
 WEIGHTINGS = {
@@ -28,11 +27,12 @@ PRODUCTS: dict[Callable, str] = {
 }
 
 
-class WatchedOperations(TrackedFunctions):
-    """Watch every convolution, linear layer and matrix product of a model.
+class WatchedOperations(TorchFunctionMode):
+    """See every convolution, linear layer and matrix product of a model, and who calls it.
 
     It intercepts torch functions, so it also sees unregistered layers and matrix products inside
-    methods. A context manager; a subclass implements `_saw`.
+    methods. A context manager; a subclass implements `_saw`, and asks for `running`. It may also
+    override what is called as each module begins (`_entered`) and ends (`_left`).
 
     Args:
         model: A model in evaluation mode, merged by `mmspike.deploy.reparameterize` so that what no
@@ -40,8 +40,16 @@ class WatchedOperations(TrackedFunctions):
     """
 
     def __init__(self, model: nn.Module) -> None:
-        super().__init__(model)
+        super().__init__()
         self.ran: set[str] = set()  # Names of the modules whose weights saw something.
+        self._model = model
+        self._stack: list[tuple[str, nn.Module]] = []
+        self._handles: list = []
+
+    @property
+    def running(self) -> tuple[str, nn.Module]:
+        """The innermost module that runs, and its name; between its parts that is the model."""
+        return self._stack[-1] if self._stack else ('', self._model)
 
     @property
     def not_run(self) -> list[str]:
@@ -66,19 +74,52 @@ class WatchedOperations(TrackedFunctions):
         """
         raise NotImplementedError
 
+    def _entered(self, name: str, module: nn.Module) -> None:
+        pass
+
+    def _left(self, name: str, module: nn.Module, inputs: tuple, output: Any) -> None:
+        pass
+
+    def __enter__(self) -> Any:
+        for name, module in self._model.named_modules():
+            before, after = self._hooks(name, module)
+            self._handles.append(module.register_forward_pre_hook(before))
+            self._handles.append(module.register_forward_hook(after))
+        super().__enter__()
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+        self._stack.clear()
+        super().__exit__(*exception)
+
+    def _hooks(self, name: str, module: nn.Module) -> tuple[Callable, Callable]:
+        def before(_: nn.Module, __: tuple) -> None:
+            self._stack.append((name, module))
+            self._entered(name, module)
+
+        def after(_: nn.Module, inputs: tuple, output: object) -> None:
+            self._stack.pop()
+            self._left(name, module, inputs, output)
+
+        return before, after
+
     def __torch_function__(
         self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None
     ) -> Any:
         kwargs = kwargs or {}
         if func in PRODUCTS:
             with FlopCounterMode(display=False) as counter:
-                output = super().__torch_function__(func, types, args, kwargs)
-            operands = [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
+                output = func(*args, **kwargs)
+            given = [[x] if isinstance(x, Tensor) else x for x in (*args, *kwargs.values())]
+            operands = [x for xs in given if isinstance(xs, (list, tuple)) for x in xs]
             kind, i = min((KINDS.index(kind_of(x)), i) for i, x in enumerate(operands))
             macs = counter.get_total_flops() // 2
             self._saw(PRODUCTS[func], operands[i], KINDS[kind], macs)
             return output
-        output = super().__torch_function__(func, types, args, kwargs)
+        output = func(*args, **kwargs)
         if func in WEIGHTINGS:
             named = {**dict(zip(('input', 'weight'), args, strict=False)), **kwargs}
             x, weight = named['input'], named['weight']

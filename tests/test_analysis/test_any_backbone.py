@@ -15,7 +15,13 @@ from mmspike.analysis.spike_kinds import ANALOG, INTEGERS, SPIKES
 from mmspike.analysis.spike_pictures import draw_heat_maps, draw_rates
 from mmspike.deploy import reparameterize
 from mmspike.errors import UserError
-from mmspike.layers import SpikeConv2d, SpikeLinear, SpikeReadoutLinear, make_spiking
+from mmspike.layers import (
+    SpikeConv2d,
+    SpikeConvTranspose2d,
+    SpikeLinear,
+    SpikeReadoutLinear,
+    make_spiking,
+)
 from mmspike.models.backbones import MetaSpikeFormer
 from mmspike.neurons import LIF, repeat_time, set_time_steps
 
@@ -115,13 +121,15 @@ class Own(nn.Module):
         self.stem = nn.Conv2d(3, 8, 3, stride=2, padding=1)
         self.conv = SpikeConv2d(8, 8, 3, padding=1, groups=2, neuron=dict(type=LIF))
         self.counted = SpikeConv2d(8, 4, 1, neuron=dict(type=Counts))
+        self.up = SpikeConvTranspose2d(4, 4, 3, stride=2, neuron=dict(type=LIF))
         self.neuron = LIF()
         self.fc = SpikeReadoutLinear(4, 5)
         self.scale = nn.Linear(5, 5)
 
     def forward(self, x):
         x = repeat_time(4 * self.stem(x), T)
-        x = self.neuron(4 * self.counted(9 * self.conv(x) + 1)).flatten(2)
+        x = self.up(4 * self.counted(9 * self.conv(x) + 1))
+        x = self.neuron(9 * x).flatten(2)
         return self.scale(self.fc(torch.einsum('ncp,ndp->ncd', x, x.cos()).mean(dim=2)))
 
 
@@ -141,7 +149,7 @@ def test_a_user_s_own_classifier_with_counts_and_products():
     found = meter.energy()
     assert (found.images, found.time_steps) == (2 * B, T)
     costs = {cost.layer.name: cost for cost in found.costs}
-    assert list(costs) == ['stem', 'conv', 'counted', 'einsum', 'fc', 'scale']
+    assert list(costs) == ['stem', 'conv', 'counted', 'up', 'einsum', 'fc', 'scale']
     stem = costs['stem']
     assert (stem.values, stem.repeats) == (ANALOG, T)
     assert float(stem.macs.sum()) == 2 * B * 27 * 8 * 64
@@ -150,7 +158,8 @@ def test_a_user_s_own_classifier_with_counts_and_products():
     for name, neuron, macs in (
         ('conv', 'conv.neuron', 9 * 4 * 8 * 64),
         ('counted', 'counted.neuron', 8 * 4 * 64),
-        ('einsum', 'neuron', 4 * 4 * 64),
+        ('up', 'up.neuron', 9 * 4 * 4 * 64),
+        ('einsum', 'neuron', 4 * 4 * 17 * 17),
     ):
         each = seen[neuron].unflatten(0, (T, B)).flatten(1)
         assert costs[name].macs.tolist() == [2 * B * macs] * T
