@@ -3,6 +3,7 @@
 import csv
 import json
 from collections.abc import Sequence
+from math import inf
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mmspike.analysis.energy_meter import PARTS, Energy, LayerCost
-from mmspike.analysis.spike_kinds import ANALOG, SILENT
+from mmspike.analysis.spike_kinds import ANALOG, INTEGERS, SILENT
 from mmspike.analysis.spike_pictures import new_figure, part_colors, save
 from mmspike.errors import UserError
 
@@ -226,7 +227,7 @@ def read_rates(path: str | Path) -> dict[tuple[str, str, str], list[float]]:
     """Read firing rates from a CSV with the columns that `write_report` writes.
 
     Needed are ``stage``, ``block``, ``operator``, and either ``t1``, ``t2``, ... or ``average``;
-    rows without a rate are passed over.
+    rows without a rate are passed over. Where ``values`` is ``'integers'``, a rate is a mean count.
 
     Args:
         path: The file.
@@ -257,17 +258,18 @@ def read_rates(path: str | Path) -> dict[tuple[str, str, str], list[float]]:
         texts = [text for text in steps if text] or [row.get('average') or '']
         if texts == ['']:
             continue
+        most = inf if row.get('values') == INTEGERS else 1.0
         stage, block, operator = ((row[name] or '').strip() for name in NAMES)
-        rates[stage, block, operator] = [_rate(text, path, number) for text in texts]
+        rates[stage, block, operator] = [_rate(text, path, number, most) for text in texts]
     return rates
 
 
-def _rate(text: str, path: str | Path, number: int) -> float:
+def _rate(text: str, path: str | Path, number: int, most: float) -> float:
     try:
         rate = float(text)
     except ValueError:
         rate = -1.0
-    if not 0 <= rate <= 1:
+    if not 0 <= rate <= most:
         raise UserError(
             f"Rates '{path}' have {text!r} in line {number}, but a firing rate is a number from 0 "
             'to 1; correct it.'

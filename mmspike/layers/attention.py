@@ -108,6 +108,10 @@ class SDSA3(nn.Module):
         attention = (context @ query).reshape(shape)  # [n, h, d, p] -> [n, C, H, W]
         return self.attention_neuron(attention)
 
+    def _split(self, x: Tensor) -> Tensor:
+        """Split the channels among the heads, ``[n, C, H, W]`` to ``[n, h, d, p]``."""
+        return x.unflatten(1, (self.num_heads, -1)).flatten(3)
+
     def operand_macs(self, operand: Tensor) -> int:
         """Count the multiply-accumulates that an operand ``[T*B, C, H, W]`` takes part in.
 
@@ -115,10 +119,6 @@ class SDSA3(nn.Module):
         into additions (the paper's table 6); N D in SDSA-1 and 2.
         """
         return operand.numel() * operand.shape[1] // self.num_heads
-
-    def _split(self, x: Tensor) -> Tensor:
-        """Split the channels among the heads, ``[n, C, H, W]`` to ``[n, h, d, p]``."""
-        return x.unflatten(1, (self.num_heads, -1)).flatten(3)
 
 
 class _ChannelGate(SDSA3):
