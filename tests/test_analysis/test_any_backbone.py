@@ -1,8 +1,12 @@
 """Energy, proof and heat maps of models that analysis knows nothing of, against other counters."""
 
+import json
+
+import numpy as np
 import pytest
 import torch
 from mmengine.registry import MODELS, DefaultScope
+from PIL import Image
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -13,6 +17,9 @@ from mmspike.analysis.energy_report import describe
 from mmspike.analysis.spike_driven import OperandRecorder, randomize_norms
 from mmspike.analysis.spike_kinds import ANALOG, INTEGERS, SPIKES
 from mmspike.analysis.spike_pictures import draw_heat_maps, draw_rates
+from mmspike.commands.check import check
+from mmspike.commands.energy import energy
+from mmspike.commands.spikes import spikes
 from mmspike.deploy import reparameterize
 from mmspike.errors import UserError
 from mmspike.layers import (
@@ -104,6 +111,62 @@ def test_heat_maps_have_a_row_for_each_stage(resnet, images):
         label.get_text() for label in draw_rates(recorder.rates, names).axes[0].get_yticklabels()
     ]
     assert ticks[0] == 'layer1  0.conv1' and len(set(ticks)) == len(ticks) == 19
+
+
+OWN_BACKBONE = """
+from mmpretrain.models import ResNet
+from mmpretrain.registry import MODELS
+
+from mmspike.layers import make_spiking
+from mmspike.neurons import repeat_time, set_time_steps
+
+
+@MODELS.register_module()
+class OwnSpikingResNet(ResNet):
+    def __init__(self, time_steps, **kwargs):
+        super().__init__(**kwargs)
+        self.time_steps = self.out_time_steps = time_steps
+        set_time_steps(make_spiking(self, analog=('conv1',)), time_steps)
+
+    def forward(self, x):
+        return super().forward(repeat_time(x, self.time_steps))
+"""
+OWN_CONFIG = """
+custom_imports = dict(imports=['own_spiking_resnet'])
+default_scope = 'mmpretrain'
+model = dict(
+    type='mmspike.SpikeImageClassifier', neck=dict(type='GlobalAveragePooling'),
+    data_preprocessor=dict(mean=[127.5] * 3, std=[50.0] * 3, to_rgb=True, num_classes=3),
+    backbone=dict(type='OwnSpikingResNet', depth=18, time_steps=2),
+    head=dict(type='mmspike.SpikeLinearClsHead', num_classes=3, in_channels=512))
+test_dataloader = dict(dataset=dict(
+    type='CustomDataset', data_prefix='images', metainfo=dict(classes=('a', 'b', 'c')),
+    pipeline=[dict(type='mmspike.LoadImageFromFile'), dict(type='PackInputs')]))
+"""
+
+
+def test_the_commands_take_a_backbone_of_a_user(tmp_path, monkeypatch, capsys):
+    pytest.importorskip('mmpretrain', reason='its ResNet and classifier')
+    (tmp_path / 'own_spiking_resnet.py').write_text(OWN_BACKBONE)
+    config = tmp_path / 'own.py'
+    config.write_text(OWN_CONFIG)
+    monkeypatch.syspath_prepend(tmp_path)
+    operands = check([str(config), '--size', '64'])
+    assert len(operands) == 21
+    assert 'spike-driven: all 21 operations but the first see spikes' in capsys.readouterr().out
+    picture = tmp_path / 'picture.png'
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)).save(picture)
+    out = ['--out-dir', str(tmp_path / 'out')]
+    found = energy([str(config), '--images', str(picture), *out])
+    assert (found.images, found.time_steps) == (1, T)
+    assert found.costs[0].layer.key == ('Stage conv1', '', 'conv1')
+    assert found.costs[-1].layer.key == ('head', '', 'head.fc')
+    assert float(found.costs[0].macs.sum()) == T * 64 * 3 * 49 * 32 * 48
+    spikes([str(config), str(picture), *out])
+    layers = json.loads((tmp_path / 'out' / 'firing_rates.json').read_text())['layers']
+    parts = [*(f'stage layer{i}' for i in range(1, 5)), 'head']
+    assert list(dict.fromkeys(layer['part'] for layer in layers)) == parts
+    assert (tmp_path / 'out' / 'heat_maps.png').stat().st_size > 10_000
 
 
 class Counts(LIF):
