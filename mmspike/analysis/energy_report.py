@@ -304,8 +304,8 @@ def draw(rows: Sequence[dict]) -> Figure:
         axes.set(xlim=(0, top), ylim=(len(rows) - 0.4, -0.6))
         axes.spines[['top', 'right']].set_visible(False)
     labels = [
-        f'{row["stage"].removeprefix("Stage ")}  {row["block"]}  {row["operator"]}'
-        if row['block']
+        '  '.join(filter(None, (row['stage'][6:], row['block'], row['operator'])))
+        if row['stage'].startswith('Stage ')
         else row['operator']
         for row in rows
     ]

@@ -170,12 +170,8 @@ def _named(names: Sequence[str]) -> str:
 
 def show(operands: Sequence[Operand]) -> None:
     """Print a table of what each operation saw."""
-    table = Table(
-        'operation', 'in', 'saw', 'mean of what it sees', 'not 0', title='What is multiplied'
-    )
+    table = Table('operation', 'in', 'saw', 'mean of what it sees', title='What is multiplied')
     for operand in operands:
         saw = 'the image' if operand.is_first else operand.kind
-        table.add_row(
-            operand.operation, operand.name, saw, f'{operand.rate:.4f}', f'{operand.nonzero:.4f}'
-        )
+        table.add_row(operand.operation, operand.name, saw, f'{operand.rate:.4f}')
     wide_console().print(table)

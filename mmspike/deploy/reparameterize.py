@@ -28,8 +28,8 @@ def reparameterize(model: nn.Module, form: str = 'spike') -> nn.Module:
       layer but the first sees spikes only.
     - ``'fast'`` is what a CPU or GPU runs fastest: the separable convolutions stay apart.
 
-    What the analysis tells of a layer is kept: its row in tables (`row_names` of its operator), and
-    in `unmerged_weights` how many weights the convolutions had of which it was merged.
+    Merged layers keep what analysis asks of them: the `row_names` of their operator, and as
+    `unmerged_weights` how many weights the convolutions had that they stand for.
 
     A norm stays where it cannot be folded: group norms, which depend on the input, and norms that
     share one convolution, such as those of the levels in `SpikeRetinaHead`.
@@ -182,7 +182,7 @@ def _statistics(norm: nn.Module, name: str) -> tuple[Any, Any, float, Any, Any]:
 
 
 def _conv_of(kind: type[nn.Conv2d], weight: Tensor, bias: Tensor, merged: list[Any]) -> Any:
-    """Make a convolution that keeps the size of the weights of those merged, which it counts."""
+    """Make a convolution of given weights that keeps the size, in place of those `merged`."""
     out_channels, in_channels, size, _ = weight.shape
     conv: Any = kind(in_channels, out_channels, size, padding=size // 2, bias=True)
     conv.weight, conv.bias = nn.Parameter(weight.contiguous()), nn.Parameter(bias)
