@@ -91,3 +91,8 @@ def test_a_command_its_file_its_function_and_its_tool_have_one_name():
     assert tools - OLD_TOOLS - OWN_TOOLS == {f'{name}.py' for name in COMMANDS} - {'doctor.py'}
     for name in OLD_TOOLS:
         assert (ROOT / 'tools' / name).is_symlink()
+
+
+def test_analysis_knows_no_operator_by_class():
+    rooms = {name for file in FILES if room(file) == 'analysis' for name in imported_rooms(file)}
+    assert not rooms & {'layers', 'models'}

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmspike.analysis.tracked import TrackedFunctions
+from mmspike.analysis.operations import WatchedOperations
 from mmspike.neurons import SpikingNeuron
 
 UPSAMPLING = 'upsampling (MAC)'
@@ -25,7 +25,7 @@ POOLS = {
 ADDITIONS = {torch.Tensor.add, torch.Tensor.add_, torch.Tensor.__iadd__, torch.add}
 
 
-class AnalogOperations(TrackedFunctions):
+class AnalogOperations(WatchedOperations):
     """Count upsampling, pooling, RoIAlign and the addition of maps while a model runs.
 
     Additions inside a neuron are its own and not counted; neither are norms, which merge with the
@@ -39,8 +39,8 @@ class AnalogOperations(TrackedFunctions):
         super().__init__(model)
         self.counts: Counter[tuple[str, str]] = Counter()
 
-    def left(self, name: str, module: nn.Module, inputs: tuple, output: Any) -> None:
-        """Count a RoIAlign, whose samples depend on its RoIs."""
+    def _left(self, name: str, module: nn.Module, inputs: tuple, output: Any) -> None:
+        # The samples of a RoIAlign depend on its RoIs.
         if type(module).__name__ == 'RoIAlign' and len(inputs) > 1:
             self._add(ROI_ALIGN, _roi_align_macs(module, inputs[1], output), name)
 
@@ -52,7 +52,7 @@ class AnalogOperations(TrackedFunctions):
         self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        output = func(*args, **kwargs)
+        output = super().__torch_function__(func, types, args, kwargs)
         name, module = self.running
         if isinstance(module, SpikingNeuron):
             return output

@@ -3,16 +3,19 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from mmspike.analysis.analog import AnalogOperations
-from mmspike.analysis.backbone import find_backbone
+from mmspike.analysis.backbone import Layer, LayerNames, find_backbone
 from mmspike.analysis.firing import FiringRateRecorder
-from mmspike.analysis.operations import Layer, find_layers
-from mmspike.analysis.spike_kinds import ANALOG, KINDS, SILENT, SPIKES, kind_of
+from mmspike.analysis.operations import PRODUCTS
+from mmspike.analysis.spike_kinds import ANALOG, INTEGERS, KINDS, SILENT, SPIKES, kind_of
+from mmspike.deploy import find_unmerged
 from mmspike.errors import UserError
+from mmspike.neurons import unfold
 
 # Picojoule for one operation on 32-bit numbers in 45 nm (Horowitz, ISSCC 2014).
 E_MAC, E_AC = 4.6, 0.9
@@ -21,12 +24,13 @@ PARTS = ('backbone', 'neck', 'head')
 
 @dataclass
 class LayerCost:
-    """What one layer did over all images.
+    """What one row of layers did over all images.
 
     Args:
-        layer: The layer.
+        layer: The row.
         macs: Multiply-accumulates that its weights stand for, in each time step.
-        additions: Those of them that a spike brings about.
+        additions: Those of them that a spike brings about, a count of spikes as many times.
+        nonzeros: Those of them that see anything but 0; None if only rates are known.
         twin: Multiply-accumulates of the ANN twin, which has one time step.
         values: What its weights saw, as `mmspike.analysis.spike_kinds.kind_of` tells it.
         repeats: How many time steps were computed at once, as for a still image.
@@ -35,6 +39,7 @@ class LayerCost:
     layer: Layer
     macs: Tensor
     additions: Tensor
+    nonzeros: Tensor | None
     twin: float = 0.0
     values: str = SILENT
     repeats: int = 1
@@ -45,6 +50,13 @@ class LayerCost:
         if self.values == ANALOG or not self.macs.sum():
             return None
         return self.additions / self.macs.clamp(min=1)
+
+    @property
+    def nonzero(self) -> float | None:
+        """The share of what its weights see that is not 0; of spikes it is the mean rate."""
+        if self.rates is None or self.nonzeros is None:
+            return None
+        return float((self.nonzeros / self.macs.clamp(min=1)).mean())
 
     @property
     def is_silent(self) -> bool:
@@ -108,100 +120,117 @@ class Energy:
         return macs * self.e_mac * 1e-9 / self.images
 
 
-class EnergyMeter:
+class EnergyMeter(AnalogOperations):
     """Count the operations of every layer of a spiking model while it runs.
 
     A context manager: every forward of the model inside adds to the counts.
 
+        model = reparameterize(model, 'spike')  # What a chip runs.
         with EnergyMeter(model) as meter:
             model.test_step(batch)
         meter.energy().total()  # mJ for one image
 
+    Weight layers count their multiply-accumulates, times the mean of what they see in each time
+    step, and so do matrix products with the operand that spikes; layers of one row are added up. A
+    module with a rule for its products says by ``operand_macs`` what each of its ``operands`` costs
+    that leaves a neuron ``<operand>_neuron``. The time steps of a layer are those of the neuron in
+    front. What runs before the first neuron encodes the image, and multiplies.
+
     Args:
-        model: A model of mmdet, mmseg or mmpretrain with a spiking backbone, in evaluation mode
-            and not re-parameterized.
+        model: Any model with spiking neurons, in evaluation mode and merged.
 
     Raises:
-        UserError: If nothing in the model spikes.
+        UserError: If nothing in the model spikes, or it is not merged.
     """
 
     def __init__(self, model: nn.Module) -> None:
-        FiringRateRecorder(model)  # Refuses what does not spike.
-        self.layers = find_layers(model)
-        self.images = 0
-        self.costs: dict[str, LayerCost] = {}
-        _, self._backbone = find_backbone(model)
-        self._analog = AnalogOperations(model)
-        self._seen: dict[str, tuple[int, Tensor, str]] = {}
-        self._handles: list = []
-        self._still = True
-
-    def __enter__(self) -> 'EnergyMeter':
-        hooks = [self._backbone.register_forward_pre_hook(self._start)]
-        for layer in self.layers:
-            if layer.sees_input:
-                look = layer.source.register_forward_pre_hook(
-                    lambda _, inputs, layer=layer: self._look(layer, inputs[0])
-                )
-            else:
-                look = layer.source.register_forward_hook(
-                    lambda _, __, output, layer=layer: self._look(layer, output)
-                )
-            count = layer.target.register_forward_hook(
-                lambda _, inputs, output, layer=layer: self._count(layer, inputs[0], output)
+        super().__init__(model)
+        self._neurons = FiringRateRecorder(model).neurons  # Refuses what does not spike.
+        if (unmerged := find_unmerged(model)) is not None:
+            raise UserError(
+                f'{unmerged or "the model"} is not merged as a chip runs it, so it would cost too '
+                "much; count on mmspike.deploy.reparameterize(model, 'spike')."
             )
-            hooks += [look, count]
-        self._handles = hooks
-        self._analog.__enter__()
-        return self
+        self.images = 0
+        self.time_steps = 1
+        self.costs: dict[tuple[str, str, str], LayerCost] = {}
+        self._names = LayerNames(model)
+        self._backbone, _ = find_backbone(model)
+        self._operands: dict[str, Any] = {
+            f'{name}.{operand}_neuron'.lstrip('.'): module
+            for name, module in model.named_modules()
+            if hasattr(module, 'operand_macs')
+            for operand in module.operands
+        }
+        self._batch, self._steps = 0, 1  # Images, and time steps of the neuron that ran last.
+        self._encoding: list[tuple[str, Tensor, int]] = []  # What ran before the first neuron.
 
-    def __exit__(self, *exception: object) -> None:
-        self._analog.__exit__(*exception)
-        for handle in self._handles:
-            handle.remove()
-        self._handles.clear()
+    def _entered(self, name: str, module: nn.Module) -> None:
+        if name == self._backbone:
+            self._batch = 0
+            self._encoding.clear()
 
-    @property
-    def time_steps(self) -> int:
-        """T of the backbone."""
-        return self._backbone.time_steps
+    def _left(self, name: str, module: Any, inputs: tuple, output: Any) -> None:
+        super()._left(name, module, inputs, output)
+        if name in self._neurons:
+            self._steps, batch = unfold(output, getattr(module, 'time_steps', None)).shape[:2]
+            self._encoded(batch)
+            if (owner := self._operands.get(name)) is not None:
+                macs, kind = owner.operand_macs(output), kind_of(output)
+                twin = macs * 2 / len(owner.operands)  # Two products, whatever the operands.
+                self._count(name, output, kind, self._steps, macs, twin)
+        elif name == self._backbone and self._encoding:  # It has no neuron.
+            self._steps = 1
+            self._encoded(len(self._encoding[0][1]))
 
-    def _start(self, _: nn.Module, inputs: tuple) -> None:
-        self.images += len(inputs[0])
-        self._still = inputs[0].dim() == 4
+    def _encoded(self, batch: int) -> None:
+        """Count what encoded a batch of images, whose number the first neuron tells."""
+        if self._batch:
+            return
+        self._batch, self.time_steps = batch, self._steps
+        self.images += batch
+        for name, x, macs in self._encoding:
+            # Analog, however black the image is; a still one is encoded once, or at every step.
+            cost = self._count(name, x, ANALOG, max(len(x) // batch, 1), macs, macs)
+            cost.repeats = self._steps // len(cost.macs)
+        self._encoding.clear()
 
-    def _steps(self, layer: Layer) -> int:
-        """How many time steps the batch of a layer holds."""
-        if layer.part != 'backbone':
-            return self._backbone.out_time_steps
-        is_stem = layer is self.layers[0]
-        return 1 if is_stem and self._still else self._backbone.time_steps
+    def _saw(self, operation: str, operand: Tensor, kind: str, macs: int) -> None:
+        name, module = self.running
+        if operation in PRODUCTS.values():
+            if hasattr(module, 'operand_macs'):
+                return
+            name = f'{name}.{operation}'.lstrip('.')
+        else:
+            self.ran.add(name)
+        if not self._batch:
+            self._encoding.append((name, operand, macs))
+            return
+        steps = getattr(getattr(module, 'neuron', None), 'time_steps', None)
+        if steps is None:  # Behind the average over time there is one.
+            steps = 1 if len(operand) == self._batch else self._steps
+        weights = getattr(module, 'unmerged_weights', None)
+        twin = macs if weights is None else macs * weights / module.get_parameter('weight').numel()
+        self._count(name, operand, kind, steps, macs, twin)
 
-    @torch.no_grad()
-    def _look(self, layer: Layer, x: Tensor) -> None:
-        """Remember how many samples a layer sees, the mean of its inputs at each step, and what."""
-        steps = self._steps(layer)
-        # The first sees the image, however black.
-        values = ANALOG if layer is self.layers[0] else kind_of(x)
-        rates = torch.zeros(steps, dtype=torch.float64)
-        if x.numel():
-            rates = x.reshape(steps, -1).sum(dim=1, dtype=torch.float64).cpu() * steps / x.numel()
-        self._seen[layer.name] = len(x), rates, values
-
-    def _count(self, layer: Layer, x: Tensor, output: Tensor) -> None:
-        samples, rates, values = self._seen.pop(layer.name)
-        steps = len(rates)
-        shapes = x.shape[1:], output.shape[1:]
-        macs = torch.full_like(rates, samples * layer.macs(*shapes) / steps)
-        if layer.name not in self.costs:
-            repeats = self.time_steps if layer is self.layers[0] and self._still else 1
-            zeros = torch.zeros_like(rates)
-            self.costs[layer.name] = LayerCost(layer, zeros, zeros.clone(), repeats=repeats)
-        cost = self.costs[layer.name]
-        cost.macs += macs
-        cost.additions += macs * rates
-        cost.twin += samples * (layer.twin_macs or layer.macs)(*shapes) / steps
-        cost.values = max(cost.values, values, key=KINDS.index)
+    def _count(
+        self, name: str, x: Tensor, kind: str, steps: int, macs: int, twin: float
+    ) -> LayerCost:
+        layer = self._names.layer(name)
+        empty = LayerCost(layer, *torch.zeros(3, steps, dtype=torch.float64))
+        cost = self.costs.setdefault(layer.key, empty)
+        steps = len(cost.macs)
+        cost.macs += macs / steps
+        cost.twin += twin / steps
+        cost.values = max(cost.values, kind, key=KINDS.index)
+        if kind in (SPIKES, INTEGERS):
+            sequence = x.detach().unflatten(0, (steps, -1))
+            dims = tuple(range(1, sequence.dim()))
+            rates = sequence.mean(dims, dtype=torch.float64).cpu()
+            nonzero = (sequence != 0).mean(dims, dtype=torch.float64).cpu()
+            cost.additions += macs / steps * rates
+            cost.nonzeros += macs / steps * nonzero
+        return cost
 
     def energy(self, e_mac: float = E_MAC, e_ac: float = E_AC) -> Energy:
         """Sum up what was counted.
@@ -217,9 +246,8 @@ class EnergyMeter:
             raise UserError('no image ran through the model, but energy is counted for at least 1.')
         check_costs(e_mac, e_ac)
         costs = list(self.costs.values())  # In the order in which they ran.
-        not_run = [layer.name for layer in self.layers if layer.name not in self.costs]
-        counts = dict(self._analog.counts)
-        return Energy(costs, counts, self.images, self.time_steps, not_run, e_mac, e_ac)
+        counts = dict(self.counts)
+        return Energy(costs, counts, self.images, self.time_steps, self.not_run, e_mac, e_ac)
 
 
 def check_costs(e_mac: float, e_ac: float) -> None:
@@ -267,7 +295,7 @@ def use_rates(energy: Energy, rates: Mapping[tuple[str, str, str], Sequence[floa
                 f'the rates give {_show(key)} {len(given)} values, but it has '
                 f'{len(cost.macs)} time steps; give one for each, or an average alone.'
             )
-        cost.additions = cost.macs * given
+        cost.additions, cost.nonzeros = cost.macs * given, None
         if not given.any():
             cost.values = SILENT
         elif cost.values == SILENT:

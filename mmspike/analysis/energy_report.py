@@ -3,6 +3,7 @@
 import csv
 import json
 from collections.abc import Sequence
+from math import inf
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mmspike.analysis.energy_meter import PARTS, Energy, LayerCost
-from mmspike.analysis.spike_kinds import ANALOG, SILENT
+from mmspike.analysis.spike_kinds import ANALOG, INTEGERS, SILENT
 from mmspike.analysis.spike_pictures import new_figure, part_colors, save
 from mmspike.errors import UserError
 
@@ -28,7 +29,8 @@ def describe(energy: Energy, cost: LayerCost) -> dict:
 
     Returns:
         Its names; ``values`` (what its weights saw, ``'silent'`` if 0 alone); ``rates`` at each
-        time step and their ``average``, None for analog values; ``flops`` of one image and time
+        time step and their ``average``, None for analog values; ``nonzero``, the share of what they
+        saw that is not 0, None for analog values and given rates; ``flops`` of one image and time
         step, a multiply-accumulate being one as in the paper; ``operation`` (AC or MAC) and how
         many ``operations`` one image takes; and ``energy``, in mJ.
     """
@@ -43,6 +45,7 @@ def describe(energy: Energy, cost: LayerCost) -> dict:
         values=cost.values,
         rates=None if rates is None else rates.tolist(),
         average=None if rates is None else float(rates.mean()),
+        nonzero=cost.nonzero,
         flops=float(cost.macs.mean()) / energy.images,
         operation='MAC' if analog else 'AC',
         operations=operations,
@@ -208,7 +211,7 @@ def write_report(energy: Energy, folder: Path) -> None:
 
 
 def _write_csv(rows: Sequence[dict], time_steps: int, path: Path) -> None:
-    figures = ('values', 'flops', 'operation', 'operations', 'energy')
+    figures = ('values', 'flops', 'operation', 'operations', 'energy', 'nonzero')
     with open(path, 'w', newline='') as file:
         writer = csv.writer(file)
         steps = [f't{t + 1}' for t in range(time_steps)]
@@ -224,7 +227,7 @@ def read_rates(path: str | Path) -> dict[tuple[str, str, str], list[float]]:
     """Read firing rates from a CSV with the columns that `write_report` writes.
 
     Needed are ``stage``, ``block``, ``operator``, and either ``t1``, ``t2``, ... or ``average``;
-    rows without a rate are passed over.
+    rows without a rate are passed over. Where ``values`` is ``'integers'``, a rate is a mean count.
 
     Args:
         path: The file.
@@ -255,17 +258,18 @@ def read_rates(path: str | Path) -> dict[tuple[str, str, str], list[float]]:
         texts = [text for text in steps if text] or [row.get('average') or '']
         if texts == ['']:
             continue
+        most = inf if row.get('values') == INTEGERS else 1.0
         stage, block, operator = ((row[name] or '').strip() for name in NAMES)
-        rates[stage, block, operator] = [_rate(text, path, number) for text in texts]
+        rates[stage, block, operator] = [_rate(text, path, number, most) for text in texts]
     return rates
 
 
-def _rate(text: str, path: str | Path, number: int) -> float:
+def _rate(text: str, path: str | Path, number: int, most: float) -> float:
     try:
         rate = float(text)
     except ValueError:
         rate = -1.0
-    if not 0 <= rate <= 1:
+    if not 0 <= rate <= most:
         raise UserError(
             f"Rates '{path}' have {text!r} in line {number}, but a firing rate is a number from 0 "
             'to 1; correct it.'
@@ -300,8 +304,8 @@ def draw(rows: Sequence[dict]) -> Figure:
         axes.set(xlim=(0, top), ylim=(len(rows) - 0.4, -0.6))
         axes.spines[['top', 'right']].set_visible(False)
     labels = [
-        f'{row["stage"].removeprefix("Stage ")}  {row["block"]}  {row["operator"]}'
-        if row['block']
+        '  '.join(filter(None, (row['stage'][6:], row['block'], row['operator'])))
+        if row['stage'].startswith('Stage ')
         else row['operator']
         for row in rows
     ]

@@ -1,221 +1,139 @@
-"""Which layers a model has, as a chip would run them, and how many operations each takes.
+"""Watch the weight layers and matrix products of a running model, whoever calls them."""
 
-The rules are those of the paper's energy estimate (Yao et al., ICLR 2024, table 6 and appendix B):
-what no neuron separates is one layer. RepConv is a dense 3x3 convolution, SepConv's depthwise and
-second pointwise convolution are a dense 7x7 from 2C to C, and SDSA's products take N D^2 / heads
-operations for each of Q, K and V (N D for SDSA-1 and 2, the latter without K).
-"""
-
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from math import prod
+from collections.abc import Callable
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils.flop_counter import FlopCounterMode
 
-from mmspike.analysis.backbone import LayerNames, find_backbone, stage_name
-from mmspike.layers import (
-    SDSA3,
-    ChannelConv,
-    ChannelMLP,
-    ConvNorm,
-    RepConv,
-    SepConv,
-)
-from mmspike.layers.attention import SDSA1, SDSA2
+from mmspike.analysis.backbone import find_backbone
+from mmspike.analysis.spike_kinds import KINDS, kind_of
 
 WEIGHT_LAYERS = (nn.modules.conv._ConvNd, nn.Linear)
-# The paper's numbers of the RepConvs that make the operands of SDSA.
-REP_CONVS = {'query': '1', 'key': '2', 'value': '3'}
-Shape = Sequence[int]
+WEIGHTINGS = {
+    torch.nn.functional.conv1d: 'convolution',
+    torch.nn.functional.conv2d: 'convolution',
+    torch.nn.functional.conv3d: 'convolution',
+    torch.nn.functional.conv_transpose2d: 'transposed convolution',
+    torch.nn.functional.linear: 'linear',
+}
+PRODUCTS: dict[Callable, str] = {
+    **dict.fromkeys((torch.matmul, torch.mm, torch.bmm), 'matrix product'),
+    **dict.fromkeys((Tensor.matmul, Tensor.mm, Tensor.bmm), 'matrix product'),
+    **dict.fromkeys((Tensor.__matmul__, Tensor.__rmatmul__), 'matrix product'),
+    torch.einsum: 'einsum',
+}
 
 
-@dataclass(frozen=True)
-class Layer:
-    """What counts as one layer.
+class WatchedOperations(TorchFunctionMode):
+    """See every convolution, linear layer and matrix product of a model, and who calls it.
+
+    It intercepts torch functions, so it also sees unregistered layers and matrix products inside
+    methods. A context manager; a subclass implements `_saw`, and asks for `running`. It may also
+    override what is called as each module begins (`_entered`) and ends (`_left`).
 
     Args:
-        name: Its module's path.
-        part: ``'backbone'``, ``'neck'`` or ``'head'``.
-        stage: The backbone's stage, else empty.
-        block: The stage's block, else empty.
-        operator: What the paper calls it, or its path within neck and head.
-        source: The module whose output is what the weights see, or whose input if `sees_input`.
-        target: The module that runs once a call of the layer, and gives the shapes.
-        macs: Multiply-accumulates of one sample, from the shapes of `target`'s input and output
-            without their batch.
-        sees_input: Look at the source's input.
-        twin_macs: Those of the ANN twin, if they differ: it gains by running separable convolutions
-            as they are, and multiplies twice for the three operands of SDSA.
+        model: A model in evaluation mode, merged by `mmspike.deploy.reparameterize` so that what no
+            neuron separates is one layer.
     """
 
-    name: str
-    part: str
-    stage: str
-    block: str
-    operator: str
-    source: nn.Module
-    target: nn.Module
-    macs: Callable[[Shape, Shape], int]
-    sees_input: bool = False
-    twin_macs: Callable[[Shape, Shape], float] | None = None
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.ran: set[str] = set()  # Names of the modules whose weights saw something.
+        self._model = model
+        self._stack: list[tuple[str, nn.Module]] = []
+        self._handles: list = []
 
     @property
-    def key(self) -> tuple[str, str, str]:
-        """How a table of firing rates names it."""
-        return self.stage or self.part, self.block, self.operator
+    def running(self) -> tuple[str, nn.Module]:
+        """The innermost module that runs, and its name; between its parts that is the model."""
+        return self._stack[-1] if self._stack else ('', self._model)
+
+    @property
+    def not_run(self) -> list[str]:
+        """The weight layers that no forward reached, but for stages behind the last output."""
+        path, backbone = find_backbone(self._model)
+        unused = tuple(
+            f'{path}.{part}.'.lstrip('.') for part in getattr(backbone, 'unused_parts', ())
+        )
+        return [
+            name
+            for name, module in self._model.named_modules()
+            if isinstance(module, WEIGHT_LAYERS)
+            and name not in self.ran
+            and not f'{name}.'.startswith(unused)
+        ]
+
+    def _saw(self, operation: str, operand: Tensor, kind: str, macs: int) -> None:
+        """Called when `running` has done an operation of so many multiply-accumulates.
+
+        The operand is what its weights saw; of a product it is the better one, as spikes address
+        additions of the other.
+        """
+        raise NotImplementedError
+
+    def _entered(self, name: str, module: nn.Module) -> None:
+        pass
+
+    def _left(self, name: str, module: nn.Module, inputs: tuple, output: Any) -> None:
+        pass
+
+    def __enter__(self) -> Any:
+        for name, module in self._model.named_modules():
+            before, after = self._hooks(name, module)
+            self._handles.append(module.register_forward_pre_hook(before))
+            self._handles.append(module.register_forward_hook(after))
+        super().__enter__()
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+        self._stack.clear()
+        super().__exit__(*exception)
+
+    def _hooks(self, name: str, module: nn.Module) -> tuple[Callable, Callable]:
+        def before(_: nn.Module, __: tuple) -> None:
+            self._stack.append((name, module))
+            self._entered(name, module)
+
+        def after(_: nn.Module, inputs: tuple, output: object) -> None:
+            self._stack.pop()
+            self._left(name, module, inputs, output)
+
+        return before, after
+
+    def __torch_function__(
+        self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func in PRODUCTS:
+            with FlopCounterMode(display=False) as counter:
+                output = func(*args, **kwargs)
+            given = [[x] if isinstance(x, Tensor) else x for x in (*args, *kwargs.values())]
+            operands = [x for xs in given if isinstance(xs, (list, tuple)) for x in xs]
+            kind, i = min((KINDS.index(kind_of(x)), i) for i, x in enumerate(operands))
+            macs = counter.get_total_flops() // 2
+            self._saw(PRODUCTS[func], operands[i], KINDS[kind], macs)
+            return output
+        output = func(*args, **kwargs)
+        if func in WEIGHTINGS:
+            named = {**dict(zip(('input', 'weight'), args, strict=False)), **kwargs}
+            x, weight = named['input'], named['weight']
+            macs = _weight_macs(WEIGHTINGS[func], x, weight, output)
+            if x.numel():
+                self.ran.add(self.running[0])
+            self._saw(WEIGHTINGS[func], x, kind_of(x), macs)
+        return output
 
 
-def weight_macs(layer: Any, inputs: Shape, outputs: Shape) -> int:
-    """Count the multiply-accumulates of a convolution or linear layer as it is.
-
-    Args:
-        layer: The layer.
-        inputs: Shape of one sample at its input, such as ``[C, H, W]``.
-        outputs: Shape of one sample at its output.
-    """
-    if isinstance(layer, nn.Linear):
-        return prod(outputs) * layer.in_features
+def _weight_macs(operation: str, x: Tensor, weight: Tensor, output: Tensor) -> int:
+    """Count the multiply-accumulates of each weight, one a position."""
+    if operation == 'linear':
+        return x.numel() * len(weight)
     # A transposed convolution spreads each input, the others gather for each output.
-    positions = inputs if layer.transposed else outputs
-    partners = layer.out_channels if layer.transposed else layer.in_channels
-    return prod(positions) * partners // layer.groups * prod(layer.kernel_size)
-
-
-def _dense(kernel: int, in_channels: int) -> Callable[[Shape, Shape], int]:
-    """Count those of a dense convolution with the output's size."""
-    return lambda _, outputs: kernel**2 * in_channels * prod(outputs)
-
-
-def _apart(*convs: nn.Conv2d) -> Callable[[Shape, Shape], int]:
-    """Count those of convolutions one after the other, all at the output's size."""
-
-    def count(_: Shape, outputs: Shape) -> int:
-        positions = tuple(outputs[1:])
-        return sum(weight_macs(conv, (), (conv.out_channels, *positions)) for conv in convs)
-
-    return count
-
-
-def find_layers(model: nn.Module) -> list[Layer]:
-    """List the layers of a model in the order of its modules.
-
-    Args:
-        model: A model with a backbone made of stages, or such a backbone.
-
-    Raises:
-        UserError: If there is no such backbone.
-    """
-    names = LayerNames(model)
-    path, backbone = find_backbone(model)
-    count = len(backbone.stages)
-
-    def label(name: str, operator: str) -> dict:
-        """Name a layer; `operator` is what the paper calls it, for layers of the stages."""
-        part = 'backbone'
-        if not name.startswith(names.prefix):
-            part = 'neck' if name.startswith('neck.') else 'head'
-        stage = names.stage(name) if part == 'backbone' else None
-        if stage is None:
-            return dict(name=name, part=part, stage='', block='', operator=name)
-        inside = names.in_block(name)
-        block = f'Block {int(name.removeprefix(names.prefix).split(".")[2]) + 1}' if inside else ''
-        return dict(
-            name=name,
-            part=part,
-            stage=f'Stage {stage_name(stage, count)}',
-            block=block or 'Downsampling',
-            operator=operator if inside else 'Conv',
-        )
-
-    layers = list(_walk(path, backbone, label))
-    for name, child in model.named_children():
-        if model is not backbone and child is not backbone:
-            layers += _walk(name, child, label)
-    return layers
-
-
-def _walk(name: str, module: nn.Module, label: Callable) -> Iterator[Layer]:
-    if isinstance(module, SDSA3):
-        yield from _attention(name, module, label)
-    elif isinstance(module, SepConv):
-        first = module.pointwise1.conv
-        yield _weight_layer(f'{name}.pointwise1.conv', first, label, 'SepConv PWConv1')
-        depthwise = module.depthwise
-        yield Layer(
-            **label(f'{name}.depthwise', 'SepConv DWConv&PWConv2'),
-            source=depthwise.neuron,
-            target=module.norm,
-            macs=_dense(depthwise.kernel_size[0], depthwise.in_channels),
-            twin_macs=_apart(depthwise, module.pointwise2),
-        )
-    elif isinstance(module, (ChannelConv, ChannelMLP)):
-        kind, layer = ('Conv', 'Conv') if isinstance(module, ChannelConv) else ('MLP', 'Linear')
-        for i, conv_norm in enumerate(module):
-            operator = f'Channel{kind} {layer}{i + 1}'
-            yield _weight_layer(
-                f'{name}.{i}.conv', conv_norm.get_submodule('conv'), label, operator
-            )
-    elif isinstance(module, RepConv):
-        yield _projection(name, module, label, 'RepConv', 1)
-    elif isinstance(module, WEIGHT_LAYERS):
-        yield _weight_layer(name, module, label, name.rpartition('.')[2])
-    else:
-        for child, inner in module.named_children():
-            yield from _walk(f'{name}.{child}' if name else child, inner, label)
-
-
-def _weight_layer(name: str, module: Any, label: Callable, operator: str) -> Layer:
-    spikes = hasattr(module, 'neuron')
-    return Layer(
-        **label(name, operator),
-        source=module.neuron if spikes else module,
-        target=module,
-        macs=lambda inputs, outputs: weight_macs(module, inputs, outputs),
-        sees_input=not spikes,
-    )
-
-
-def _projection(name: str, module: Any, label: Callable, what: str, times: int) -> Layer:
-    """Count a RepConv, or the linear layer in its place, `times` times: all see the same spikes."""
-    if isinstance(module, RepConv):
-        one = _dense(3, module.pointwise1.in_channels)
-        twin = _apart(module.pointwise1, module.depthwise, module.pointwise2)
-    else:
-        one = twin = _dense(1, module.conv.in_channels)
-    return Layer(
-        **label(name, what),
-        source=module,
-        target=module,
-        macs=lambda inputs, outputs: times * one(inputs, outputs),
-        twin_macs=lambda inputs, outputs: times * twin(inputs, outputs),
-        sees_input=True,
-    )
-
-
-def _attention(name: str, module: SDSA3, label: Callable) -> Iterator[Layer]:
-    kind = 'Linear' if isinstance(module.query_conv, ConvNorm) else 'RepConv'
-    count = len(module.operands)
-    numbers = '/'.join(REP_CONVS[operand] for operand in module.operands)
-    yield _projection(
-        f'{name}.query_conv', module.query_conv, label, f'SDSA {kind}-{numbers}', count
-    )
-    heads = module.num_heads
-
-    def product(_: Shape, outputs: Shape) -> int:
-        channels, *positions = outputs
-        if isinstance(module, (SDSA1, SDSA2)):
-            return channels * prod(positions)
-        return channels**2 // heads * prod(positions)
-
-    for operand in module.operands:
-        neuron = getattr(module, f'{operand}_neuron')
-        yield Layer(
-            **label(f'{name}.{operand}_neuron', f'SDSA {operand[0].upper()}'),
-            source=neuron,
-            target=neuron,
-            macs=product,
-            twin_macs=lambda inputs, outputs: product(inputs, outputs) * 2 / count,
-        )
-    kind = 'Linear' if isinstance(module.proj, ConvNorm) else 'RepConv'
-    yield _projection(f'{name}.proj', module.proj, label, f'SDSA {kind}-4', 1)
+    spread = x if operation == 'transposed convolution' else output
+    return spread.numel() // len(weight) * weight.numel()

@@ -13,13 +13,14 @@ from matplotlib.patches import Patch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from mmspike.analysis.backbone import LayerNames, stage_name
+from mmspike.analysis.backbone import LayerNames
 from mmspike.analysis.firing import FiringRateRecorder, LayerRecord, mean_map
 from mmspike.errors import UserError
 
 SHADES = ('#9ecae1', '#6baed6', '#4292c6', '#2171b5', '#08306b')
 OTHERS = ('#2ca02c', '#ff7f0e', '#9467bd', '#8c564b', '#e377c2', '#bcbd22')
 DPI = 110
+MAP_DIMS = 3  # [T, H, W]
 
 
 def draw_heat_maps(
@@ -39,17 +40,18 @@ def draw_heat_maps(
     Raises:
         UserError: If the backbone has no neurons.
     """
-    stages: dict[int, list] = {}
+    stages: dict[str, list] = {}
     for layer, record in recorder.records.items():
         stage = names.stage(layer)
-        if stage is not None and names.in_block(layer) and record.spike_map is not None:
+        is_map = record.spike_map is not None and record.spike_map.dim() == MAP_DIMS
+        if stage is not None and names.in_block(layer) and is_map:
             stages.setdefault(stage, []).append(record)
     if not stages:
         raise UserError(
-            'no stage of the backbone has a neuron, so there is nothing to show heat maps of; give '
-            'a config with a mmspike backbone.'
+            'no stage of the backbone has a neuron on maps, so there is nothing to show heat maps '
+            'of; give a backbone that spikes, such as mmspike.MetaSpikeFormer.'
         )
-    maps = {stage: mean_map(_of_full_size(records)) for stage, records in sorted(stages.items())}
+    maps = {stage: mean_map(_of_one_size(records)) for stage, records in stages.items()}
     time_steps = max(len(rates) for rates in maps.values())
     height, width = image.shape[:2]
     cell = 2.6 * min(1.0, 2 * height / width)  # Inches that a row is high.
@@ -71,7 +73,7 @@ def draw_heat_maps(
                 place = dict(ha='center', va='center', transform=axes.transAxes)
                 axes.text(0.5, 0.5, 'silent', color='white', bbox=box, **place)
         size = ' x '.join(str(length) for length in reversed(rates.shape[1:]))
-        row[0].set_ylabel(f'stage {stage_name(stage, names.num_stages)}\n{size}', fontsize=10)
+        row[0].set_ylabel(f'stage {stage}\n{size}', fontsize=10)
         bar = figure.colorbar(heat, ax=list(row), fraction=0.05, pad=0.02)
         bar.ax.tick_params(labelsize=7)
         bar.set_label('firing rate', fontsize=8)
@@ -164,10 +166,15 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
-def _of_full_size(records: list[LayerRecord]) -> list[LayerRecord]:
-    """Leave out the neurons of SDSA-1 and 2 that stand for all positions at once."""
-    sizes = [0 if record.spike_map is None else record.spike_map.numel() for record in records]
-    return [r for r, size in zip(records, sizes, strict=True) if size == max(sizes)]
+def _of_one_size(records: list[LayerRecord]) -> list[LayerRecord]:
+    """Keep the neurons on maps of the stage's size, which most have.
+
+    Those before a downsampling fire on the maps of the stage before, and some in SDSA-1 and 2 stand
+    for all positions at once.
+    """
+    sizes = [record.spike_map.shape for record in records if record.spike_map is not None]
+    usual = max(reversed(sizes), key=sizes.count)
+    return [r for r, size in zip(records, sizes, strict=True) if size == usual]
 
 
 def _upsample(rates: Tensor, size: Sequence[int]) -> np.ndarray:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.config import Config
@@ -21,6 +22,7 @@ from mmspike.checks.misspelt import name_misspellings
 from mmspike.commands.media import find_images, make_folder
 from mmspike.compat import make_torchvision_importable
 from mmspike.config import config_parser, load_config
+from mmspike.deploy import reparameterize
 from mmspike.errors import UserError
 from mmspike.hooks.follow_model_hook import follow_model
 from mmspike.hosts import library_of
@@ -92,9 +94,12 @@ def measure(args: Namespace) -> Energy:
         paths = find_images(args.images)[: args.num_images]
         args.num_images = len(paths)
         host = HostModel(config, args.checkpoint, args.device)
+        for name, child in reparameterize(host.model, 'spike').named_children():
+            setattr(host.model, name, child)  # The inferencer goes on with the model that it built.
         meter = EnergyMeter(host.model)
         return _run(meter, lambda path: host.predict(host.read(path)), paths, args)
-    model = build_model(config, library, args.checkpoint, use_device(args.device))
+    model: Any = build_model(config, library, args.checkpoint, use_device(args.device))
+    model = reparameterize(model, 'spike')
     meter = EnergyMeter(model)  # Refuses what does not spike before any data is looked for.
     with DefaultScope.overwrite_default_scope(library.name):
         sized = args.size is not None

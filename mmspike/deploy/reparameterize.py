@@ -1,6 +1,6 @@
 """Merging what no neuron separates: norms into weights, and RepConv and SepConv into one layer."""
 
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
@@ -32,6 +32,9 @@ def reparameterize(model: nn.Module, form: str = 'spike') -> nn.Module:
       weights see spikes only (`mmspike.deploy.unroll`). Of binary neurons it is ``'spike'``.
     - ``'fast'`` is what a CPU or GPU runs fastest: the separable convolutions stay apart.
 
+    Merged layers keep what analysis asks of them: the `row_names` of their operator, and as
+    `unmerged_weights` how many weights the convolutions had that they stand for.
+
     A norm stays where it cannot be folded: group norms, which depend on the input, and norms that
     share one convolution, such as those of the levels in `SpikeRetinaHead`.
 
@@ -62,7 +65,14 @@ def reparameterize(model: nn.Module, form: str = 'spike') -> nn.Module:
         if form == 'unroll':
             unroll(merged)
     merged = merged.to(next(merged.parameters()).device)  # A backbone orders the merged weights.
-    return merged.requires_grad_(False).eval()
+    merged.requires_grad_(False).eval()  # A stock ResNet's returns nothing.
+    return merged
+
+
+def find_unmerged(model: nn.Module) -> str | None:
+    """Name a layer of a model that a chip would run merged and that is not, if there is one."""
+    modules = model.named_modules()
+    return next((name for name, m in modules if isinstance(m, (RepConv, SepConv))), None)
 
 
 class _Merger:
@@ -111,7 +121,7 @@ class _Merger:
                 depthwise.weight.squeeze(1),
                 first.weight.flatten(1),
             )
-            return _conv_of(nn.Conv2d, weight, bias)
+            return _conv_of(nn.Conv2d, weight, bias, [first, depthwise, last])
         first.bias, last.bias.data = None, bias
         depthwise.padding = depthwise.weight.shape[-1] // 2, depthwise.weight.shape[-1] // 2
         return nn.Sequential(first, depthwise, last)
@@ -123,9 +133,11 @@ class _Merger:
         if self.form == 'fast':
             return nn.Sequential(first, depthwise, last)
         weight = last.weight * depthwise.weight.squeeze(1)  # [out, in, 1, 1] * [in, kh, kw]
-        dense = _conv_of(SpikeConv2d, weight, last.bias)
+        dense = _conv_of(SpikeConv2d, weight, last.bias, [depthwise, last])
         dense.neuron = depthwise.neuron
-        return nn.Sequential(first, dense)
+        merged: Any = nn.Sequential(OrderedDict(pointwise1=first, depthwise=dense))
+        merged.row_names = module.row_names
+        return merged
 
     def _conv_module(self, module: ConvModule, name: str) -> nn.Module:
         if (
@@ -177,9 +189,10 @@ def _statistics(norm: nn.Module, name: str) -> tuple[Any, Any, float, Any, Any]:
     return norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
 
 
-def _conv_of(kind: type[nn.Conv2d], weight: Tensor, bias: Tensor) -> nn.Conv2d:
-    """Make a convolution of given weights that keeps the size."""
+def _conv_of(kind: type[nn.Conv2d], weight: Tensor, bias: Tensor, merged: list[Any]) -> Any:
+    """Make a convolution of given weights that keeps the size, in place of those `merged`."""
     out_channels, in_channels, size, _ = weight.shape
-    conv = kind(in_channels, out_channels, size, padding=size // 2, bias=True)
+    conv: Any = kind(in_channels, out_channels, size, padding=size // 2, bias=True)
     conv.weight, conv.bias = nn.Parameter(weight.contiguous()), nn.Parameter(bias)
+    conv.unmerged_weights = sum(part.weight.numel() for part in merged)  # Of the ANN twin.
     return conv

@@ -14,6 +14,9 @@ from .rep_conv import RepConv
 from .spike_conv import unroll_counts
 from .spiking_head import spiking_form
 
+# The paper's numbers of the RepConvs that make the operands.
+REP_CONVS = {'query': '1', 'key': '2', 'value': '3'}
+
 
 class SDSA3(nn.Module):
     r"""Spike-driven self-attention, SDSA-3: :math:`\mathrm{SN}_s(Q (K^T V))`.
@@ -94,6 +97,14 @@ class SDSA3(nn.Module):
         # it take the factor out at the size of training.
         self.averages = not is_spiking(self.attention_neuron)
         self.proj = _projection(channels, norm_cfg, linear_proj)
+        # The rows of the paper's table 11; Q, K and V are made of the same spikes, and share one.
+        numbers = '/'.join(REP_CONVS[name] for name in self.operands)
+        qkv, proj = ('Linear' if linear else 'RepConv' for linear in (linear_qkv, linear_proj))
+        self.row_names = {
+            **{f'{name}_conv': f'SDSA {qkv}-{numbers}' for name in self.operands},
+            **{f'{name}_neuron': f'SDSA {name[0].upper()}' for name in self.operands},
+            'proj': f'SDSA {proj}-4',
+        }
 
     def forward(self, x: Tensor) -> Tensor:
         spikes = self.neuron(x)
@@ -165,6 +176,14 @@ class SDSA3(nn.Module):
         """Split the channels among the heads, ``[n, C, H, W]`` to ``[n, h, d, p]``."""
         return x.unflatten(1, (self.num_heads, -1)).flatten(3)
 
+    def operand_macs(self, operand: Tensor) -> int:
+        """Count the multiply-accumulates that an operand ``[T*B, C, H, W]`` takes part in.
+
+        They are N D^2 / heads for each sample and operand, which the operand's rate of firing turns
+        into additions (the paper's table 6); N D in SDSA-1 and 2.
+        """
+        return operand.numel() * operand.shape[1] // self.num_heads
+
 
 class _ChannelGate(SDSA3):
     """Let whole channels of one operand through, or not, by a count of spikes over positions.
@@ -179,6 +198,9 @@ class _ChannelGate(SDSA3):
         """Fire on the sum over positions, ``[T*B, C, H, W]`` to ``[T*B, C, 1, 1]``."""
         pool = Tensor.mean if self.averages else Tensor.sum
         return self._fire(pool(x, (-1, -2), keepdim=True), x.shape)
+
+    def operand_macs(self, operand: Tensor) -> int:
+        return operand.numel()
 
 
 class SDSA1(_ChannelGate):

@@ -14,6 +14,8 @@ class ChannelConv(nn.Sequential):
         - input, output: ``[T*B, C, H, W]``
     """
 
+    row_names = {'0': 'ChannelConv Conv1', '1': 'ChannelConv Conv2'}
+
     def __init__(
         self, channels: int, neuron: dict | None = None, norm_cfg: dict | None = None
     ) -> None:
@@ -36,6 +38,8 @@ class ChannelMLP(nn.Sequential):
     Shape:
         - input, output: ``[T*B, C, H, W]``
     """
+
+    row_names = {'0': 'ChannelMLP Linear1', '1': 'ChannelMLP Linear2'}
 
     def __init__(
         self,

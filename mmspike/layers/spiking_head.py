@@ -43,6 +43,7 @@ def make_spiking(
     readouts: Collection[str] = (),
     norm_cfg: dict | None = None,
     without_norm: Collection[str] = (),
+    analog: Collection[str] = (),
 ) -> nn.Module:
     """Put a neuron before every weight layer inside a module and take its activations away.
 
@@ -59,17 +60,25 @@ def make_spiking(
             it keeps the potentials near the threshold of the next neurons, which else start
             silent. A convolution becomes an `mmcv.cnn.ConvModule`, without a bias.
         without_norm: Names of layers, or of parts that hold them, that get none.
+        analog: Likewise those that stay as they are and take real values, such as the stem of a
+            backbone, which sees the image.
 
     Raises:
-        UserError: If a name in `readouts` is no part of the module or holds something other than
-            layers that can predict, or the module has a weight layer of a kind that mmspike has no
-            spiking form of.
+        UserError: If a name in `readouts` or `analog` is no part of the module, one in `readouts`
+            holds something other than layers that can predict, or the module has a weight layer of
+            a kind that mmspike has no spiking form of.
     """
     predictors = {name for readout in readouts for name in _find_predictors(module, readout)}
     forms: dict[nn.Module, nn.Module] = {}  # A layer that two parents share stays one.
-    declared = _declared_bare(module)
+    stays = _declared_bare(module) | set(analog)
+    for name in analog:
+        if name not in dict(module.named_modules(remove_duplicate=False)):
+            raise UserError(
+                f'{type(module).__name__} has no part named {name!r}, which analog names; name '
+                'layers that it has.'
+            )
     for name, child in list(module.named_modules(remove_duplicate=False)):
-        if _inside(name, declared):
+        if _inside(name, stays):
             continue
         if child not in forms:
             forms[child] = spiking_form(child, name in predictors)
@@ -78,7 +87,7 @@ def make_spiking(
             _replace(module, name, new)
         elif isinstance(child, ConvModule):
             child.with_activation = False
-    _require_spiking(module)
+    _require_spiking(module, analog)
     if norm_cfg:
         _add_norms(module, norm_cfg, without_norm)
     return module
@@ -203,8 +212,10 @@ def _inside(name: str, parts: Collection[str]) -> bool:
     return any(f'{name}.'.startswith(f'{part}.') for part in parts)
 
 
-def _require_spiking(module: nn.Module) -> None:
+def _require_spiking(module: nn.Module, analog: Collection[str]) -> None:
     for name, child in find_bare(module).items():
+        if _inside(name, analog):
+            continue
         raise UserError(
             f'{type(module).__name__} has a {type(child).__name__} at {name}, of which mmspike '
             'has no spiking form; build it with convolutions and linear layers of torch.'

@@ -17,6 +17,7 @@ class SepConv(nn.Module):
     """
 
     bare = ('pointwise2',)
+    row_names = {'pointwise1': 'SepConv PWConv1', 'depthwise': 'SepConv DWConv&PWConv2'}
 
     def __init__(
         self, channels: int, neuron: dict | None = None, norm_cfg: dict | None = None

@@ -10,7 +10,7 @@ import torch
 from mmengine.registry import MODELS, DefaultScope
 from PIL import Image
 
-from mmspike.analysis.energy_report import draw
+from mmspike.analysis.energy_report import draw, read_rates
 from mmspike.analysis.spike_driven import randomize_norms
 from mmspike.commands.energy import energy
 from mmspike.engine import load_config
@@ -64,6 +64,7 @@ def test_the_files_agree_and_a_table_of_rates_comes_round(written, tmp_path):
     told = json.loads((tmp_path / 'out' / 'energy.json').read_text())
     assert told['total'] == pytest.approx(expected)
     assert sum(layer['energy'] for layer in told['layers']) == pytest.approx(expected)
+    assert {layer['nonzero'] for layer in told['layers']} == {None}, 'rates do not tell it'
     markdown = (tmp_path / 'out' / 'energy.md').read_text()
     assert f'{found.total(every_step=True):.4g} mJ' in markdown
     assert 'Stage 3 | Block 1 | SDSA RepConv-1/2/3' in markdown
@@ -212,6 +213,16 @@ def test_the_picture_marks_silent_layers():
     assert [text.get_color() == 'crimson' for text in left.texts] == [True, False, False, False]
     colors = [label.get_color() for label in left.get_yticklabels()]
     assert colors == ['crimson', 'black', 'black', 'black']
+
+
+def test_a_rate_above_1_is_a_mean_count_of_integers(tmp_path):
+    table = tmp_path / 'rates.csv'
+    table.write_text('stage,block,operator,average,values\nneck,,conv,1.5,integers\n')
+    assert read_rates(table) == {('neck', '', 'conv'): [1.5]}
+    for values, rate in (('spikes', 1.5), ('integers', -1)):
+        table.write_text(f'stage,block,operator,average,values\nneck,,conv,{rate},{values}\n')
+        with pytest.raises(UserError, match=f"have '{rate}' in line 2"):
+            read_rates(table)
 
 
 @pytest.mark.parametrize('options', [['--e-ac', '-1'], ['--e-mac', 'nan'], ['--e-ac', 'inf']])

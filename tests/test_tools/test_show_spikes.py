@@ -18,6 +18,7 @@ from mmspike.analysis.spike_pictures import draw_heat_maps, draw_rates, part_col
 from mmspike.commands.spikes import spikes as show_spikes
 from mmspike.datasets.shapes import draw_scene
 from mmspike.errors import UserError
+from mmspike.models.backbones import MetaSpikeFormer
 
 from .conftest import ROOT
 
@@ -139,8 +140,7 @@ def test_heat_maps_lie_over_the_picture_without_its_padding(picture, tmp_path, m
 
 def test_silent_layers_are_marked():
     model = torch.nn.Module()
-    model.backbone = torch.nn.Module()
-    model.backbone.stages = torch.nn.ModuleList(torch.nn.Identity() for _ in range(5))
+    model.backbone = MetaSpikeFormer(dict(dims=(4,) * 5, depths=(1,) * 5, heads=2))
     rates = {
         'backbone.stages.0.0.token_mixer.depthwise.neuron': torch.tensor([0.25, 0.5]),
         'backbone.downsamplings.1.conv.neuron': torch.tensor([0.0, 0.0]),

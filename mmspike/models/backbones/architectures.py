@@ -11,6 +11,7 @@ ARCHITECTURES = {
     '31m': dict(dims=(48, 96, 192, 384, 480), depths=(1, 1, 2, 6, 2), heads=8),
     '55m': dict(dims=(64, 128, 256, 512, 640), depths=(1, 1, 2, 6, 2), heads=8),
 }
+STAGES, DOWNSAMPLING = ('1a', '1b', '2', '3', '4'), 'Downsampling'
 STRIDES = (2, 2, 2, 2, 1)
 NUM_CONV_STAGES = 3
 # The values of every option of a variant, the published model's first.
@@ -109,6 +110,26 @@ def resolve_arch(arch: str | dict, variant: dict) -> dict:
             f'multiples of heads ({heads}): change dims or heads.'
         )
     return dict(arch, dims=tuple(dims), strides=tuple(strides))
+
+
+def locate_layer(name: str) -> tuple[str, str, str] | None:
+    """Tell where the paper puts a layer of the backbone.
+
+    Args:
+        name: Its name in the backbone.
+
+    Returns:
+        Its stage, its block and its name in there; the convolution before the blocks of a stage is
+        the stage's downsampling. None for adapters, which belong to no stage.
+    """
+    kind, _, rest = name.partition('.')
+    if kind not in ('downsamplings', 'stages'):
+        return None
+    index, _, rest = rest.partition('.')
+    if kind == 'downsamplings':
+        return STAGES[int(index)], DOWNSAMPLING, rest
+    block, _, rest = rest.partition('.')
+    return STAGES[int(index)], f'Block {int(block) + 1}', rest
 
 
 def output_strides(strides: tuple[int | None, ...]) -> tuple[int, ...]:

@@ -36,7 +36,13 @@ from mmspike.neurons import (
 )
 from mmspike.registry import MODELS
 
-from .architectures import check_outputs, output_strides, resolve_arch, resolve_variant
+from .architectures import (
+    check_outputs,
+    locate_layer,
+    output_strides,
+    resolve_arch,
+    resolve_variant,
+)
 from .pretrained import load_pretrained
 
 
@@ -144,6 +150,9 @@ class MetaSpikeFormer(BaseModule):
 
     # Parts that are new in every model, and never taken from a checkpoint of another.
     not_pretrained = ('adapters.',)
+    # How tables of energy and heat maps name its layers.
+    locate_layer = staticmethod(locate_layer)
+    row_names = {f'downsamplings.{i}': 'Conv' for i in range(5)}
     # Whether what follows takes features in any order of memory; spiking models say so.
     keep_layout = False
 
@@ -257,6 +266,12 @@ class MetaSpikeFormer(BaseModule):
         """The number of time steps in the outputs: 1 if they are averaged."""
         return 1 if self.time_reduction else self.time_steps
 
+    @property
+    def unused_parts(self) -> tuple[str, ...]:
+        """The parts that never run: the stages behind the last output."""
+        indices = range(max(self.out_indices) + 1, len(self.stages))
+        return tuple(f'{kind}.{i}' for kind in ('downsamplings', 'stages') for i in indices)
+
     def _build_stages(
         self, arch: dict, variant: dict, in_channels: int, norm_cfg: dict | None
     ) -> None:
@@ -367,9 +382,8 @@ class MetaSpikeFormer(BaseModule):
 
     def _freeze(self) -> None:
         # What no output needs never runs; a gradient that never comes would stop DDP.
-        for i in range(max(self.out_indices) + 1, len(self.stages)):
-            self.downsamplings[i].requires_grad_(False)
-            self.stages[i].requires_grad_(False)
+        for part in self.unused_parts:
+            self.get_submodule(part).requires_grad_(False)
         for i in range(self.frozen_stages + 1):
             for module in (self.downsamplings[i], self.stages[i]):
                 module.eval()
