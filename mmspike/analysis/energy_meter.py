@@ -203,6 +203,8 @@ class EnergyMeter(AnalogOperations):
             name = f'{name}.{operation}'.lstrip('.')
         else:
             self.ran.add(name)
+        if (sub_steps := getattr(module, 'sub_steps', 1)) > 1:  # Its sums are those of one step.
+            operand, macs = operand.unflatten(0, (sub_steps, -1)).sum(0), macs // sub_steps
         if not self._batch:
             self._encoding.append((name, operand, macs))
             return

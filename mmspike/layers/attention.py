@@ -167,8 +167,11 @@ class SDSA3(nn.Module):
         # A gate lets counts through as often as it fires.
         levels['proj'] = fires.levels * own.levels ** (len(self.operands) - self.factors)
         for name, most in levels.items():
-            conv = spiking_form(getattr(self, name))
+            merged = getattr(self, name)
+            conv = spiking_form(merged)
             conv.neuron = nn.Identity()  # What it is given are spikes.
+            if hasattr(merged, 'unmerged_weights'):
+                conv.unmerged_weights = merged.unmerged_weights
             conv.unroll(most)
             setattr(self, name, conv)
 

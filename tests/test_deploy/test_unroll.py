@@ -12,6 +12,7 @@ from mmengine.registry import MODELS, DefaultScope
 from narrow_models import narrow
 from torch import nn
 
+from mmspike.analysis.energy_meter import EnergyMeter
 from mmspike.analysis.spike_driven import OperandRecorder, randomize_norms
 from mmspike.deploy import reparameterize
 from mmspike.errors import UserError
@@ -122,6 +123,27 @@ def test_the_weights_of_the_merged_form_see_counts_and_of_the_unrolled_form_spik
             predictions(merged, config)
         seen[form] = {operand.kind for operand in recorder.operands if not operand.is_first}
     assert seen == {'spike': {'integers'}, 'unroll': {'spikes'}}
+
+
+@pytest.mark.parametrize('kind', ['mmspike.ILIF', 'mmspike.NILIF'])
+def test_the_energy_of_both_forms_is_one_and_counts_every_spike(kind):
+    config, model = integer_model('semantic_fpn', dict(type=kind, levels=4), 2)
+    found = {}
+    for form in ('spike', 'unroll'):
+        merged = reparameterize(model, form)
+        with EnergyMeter(merged) as meter:
+            predictions(merged, config)
+        found[form] = meter.energy()
+    spike, unroll = found.values()
+    assert unroll.total() == pytest.approx(spike.total(), rel=1e-9)
+    assert unroll.twin() == pytest.approx(spike.twin(), rel=1e-9)
+    assert len(unroll.costs) == len(spike.costs)
+    for one, other in zip(unroll.costs, spike.costs, strict=True):
+        torch.testing.assert_close(one.additions, other.additions, rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close(one.nonzeros, other.nonzeros, rtol=1e-9, atol=1e-9)
+    counts = [cost for cost in spike.costs if cost.values == 'integers']
+    assert any((cost.rates > 1).any() for cost in counts), 'a mean count, not a share'
+    assert all((cost.nonzeros <= cost.macs).all() for cost in counts)
 
 
 @pytest.mark.parametrize('attention', ATTENTIONS)
