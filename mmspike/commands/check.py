@@ -39,6 +39,12 @@ def check(argv: Sequence[str] | None = None) -> list[Operand]:
     parser = config_parser('Show what every weight layer and matrix product of a model sees')
     parser.add_argument('checkpoint', nargs='?', help='checkpoint file; without it, made to fire')
     parser.add_argument('--size', type=int, default=128, help='pixels of the noise (default: 128)')
+    parser.add_argument(
+        '--deploy',
+        choices=('spike', 'unroll'),
+        default='spike',
+        help='merged as a chip runs it, or integer neurons as binary sub-steps too',
+    )
     parser.add_argument('--device', help='cpu, cuda:0, ...; by default a GPU if there is one')
     args = parser.parse_args(argv)
     make_torchvision_importable()
@@ -48,7 +54,7 @@ def check(argv: Sequence[str] | None = None) -> list[Operand]:
     model = build_model(config, library, args.checkpoint, use_device(args.device))
     if not args.checkpoint:
         randomize_norms(model)
-    operands = record_operands(model, config, library, args.size)
+    operands = record_operands(model, config, library, args.size, args.deploy)
     show(operands)
     check_operands(
         operands, is_integer_driven(config), averages_itself(config), bool(args.checkpoint)
@@ -64,7 +70,9 @@ def _detect_everything(config: Config) -> None:
             part['score_thr'] = 0.0
 
 
-def record_operands(model: Any, config: Config, library: Library, size: int) -> list[Operand]:
+def record_operands(
+    model: Any, config: Config, library: Library, size: int, form: str = 'spike'
+) -> list[Operand]:
     """Run a model in the form that a chip runs on noise, and look at every operation.
 
     Args:
@@ -72,12 +80,13 @@ def record_operands(model: Any, config: Config, library: Library, size: int) -> 
         config: Its config.
         library: Its library.
         size: Height and width of the noise in pixels.
+        form: As of `mmspike.deploy.reparameterize`.
 
     Raises:
         UserError: If the model does not spike, or a weight layer was never run.
     """
     FiringRateRecorder(model)  # Refuses what does not spike.
-    model = reparameterize(model, 'spike')
+    model = reparameterize(model, form)
     with DefaultScope.overwrite_default_scope(library.name):
         batch = noise_batch(config, library, size, count=2)
         with torch.no_grad(), OperandRecorder(model) as recorder:
@@ -157,6 +166,11 @@ def _refuse(violations: Sequence[Operand], count: int, averaged: bool) -> None:
             raise UserError(sentence)
         print(sentence)
     named = _named([f'{o.name} ({o.operation}: {o.kind})' for o in others])
+    if all(o.kind == INTEGERS for o in others):
+        raise UserError(
+            f'{len(others)} of {count} operations see integers, counts of spikes: {named}; unroll '
+            'them first (--deploy unroll): then they see 0 and 1.'
+        )
     raise UserError(
         f'{len(others)} of {count} operations see something other than spikes: {named}; put a '
         'neuron before each (docs/own_head.md).'

@@ -230,3 +230,12 @@ def test_layers_that_never_run_are_named():
     model.roi_head.test_cfg.score_thr = 2.0
     with pytest.raises(UserError, match='weight layers were never run.* roi_head.mask_head'):
         record_operands(model, config, LIBRARIES['mmdet'], 96)
+
+
+@pytest.mark.parametrize('kind', ['mmspike.ILIF', 'mmspike.NILIF'])
+def test_integer_neurons_are_told_to_unroll_and_then_pass(kind, capsys):
+    argv = [str(TINY), '--size', '64', '--cfg-options', f'model.backbone.neuron.type={kind}']
+    with pytest.raises(UserError, match=r'see integers, counts .* unroll them first \(--deploy'):
+        check_spike_driven(argv)
+    check_spike_driven([*argv, '--deploy', 'unroll'])
+    assert 'spike-driven: all' in capsys.readouterr().out
