@@ -12,6 +12,7 @@ from torch import nn
 
 from mmspike.checkpoint import find_weights, is_local, load_checkpoint_file, misfits, show_shape
 from mmspike.errors import UserError
+from mmspike.neurons import warn_of_other_neurons
 
 # What mmseg, mmdet and mmpretrain call the layers that have an output for every class.
 CLASSIFYING_LAYERS = ('conv_seg', 'fc_cls', 'conv_logits', 'retina_cls', 'conv_cls', 'fc')
@@ -34,6 +35,7 @@ def check_fits(
         UserError: If a shape differs or a parameter of the model is absent.
     """
     model, weights = unwrap(model), find_weights(checkpoint)
+    warn_of_other_neurons(model, checkpoint, path)
     for name, shape, own in misfits(model, weights):
         there = f'{name} is {show_shape(shape)} there and {show_shape(own)} in the config'
         classes = _class_counts(model, name, shape, own)
@@ -74,6 +76,7 @@ def check_start(model: nn.Module, checkpoint: dict, path: str | Path) -> str | N
     way_out = 'set --cfg-options load_from=FILE, or load_from=None to start from scratch'
     if not weights.keys() & model.state_dict().keys():
         raise UserError(f"Checkpoint '{path}' holds no weight of this model; {way_out}.")
+    warn_of_other_neurons(model, checkpoint, path)
     differing = list(misfits(model, weights))
     for name, shape, own in differing:
         classes = _class_counts(model, name, shape, own)

@@ -10,6 +10,7 @@ from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 
 from mmspike.errors import UserError, did_you_mean
+from mmspike.neurons import name_neurons
 from mmspike.registry import HOOKS
 
 BACKEND = 'mmspike_whole_files'
@@ -66,6 +67,16 @@ class WholeCheckpointHook(CheckpointHook):
         super().before_train(runner)
         if self.backend_args is None and self.file_client_args is None:
             self.backend_args = dict(backend=BACKEND)
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Write down which neurons the weights are for, which their names do not tell.
+
+        Args:
+            runner: The runner.
+            checkpoint: What is about to be written.
+        """
+        super().before_save_checkpoint(runner, checkpoint)
+        checkpoint['meta']['neurons'] = name_neurons(runner.model)
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
         for name in self.key_indicators if self.save_best else []:

@@ -1,7 +1,14 @@
 """Neurons: the time axis, surrogate gradients, dynamics, and the modules that hold them."""
 
 from .base import SpikingNeuron
-from .build import build_neuron, default_neuron, is_spiking, set_time_steps
+from .build import (
+    build_neuron,
+    default_neuron,
+    is_spiking,
+    name_neurons,
+    set_time_steps,
+    warn_of_other_neurons,
+)
 from .integer import ILIF, NILIF
 from .lif import LIF, PLIF
 from .timefold import (
@@ -27,8 +34,10 @@ __all__ = [
     'fold_sequence',
     'is_spiking',
     'mean_over_time',
+    'name_neurons',
     'repeat_rois',
     'repeat_time',
     'set_time_steps',
     'unfold',
+    'warn_of_other_neurons',
 ]

@@ -1,10 +1,14 @@
 """Neurons from configs, and the number of time steps handed to those of a whole model."""
 
 import inspect
-from collections.abc import Iterator
+import logging
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from pathlib import Path
 
+from mmengine.logging import print_log
 from torch import nn
 
 from mmspike.errors import UserError
@@ -76,6 +80,44 @@ def _options_of(cls: type[nn.Module]) -> set[str]:
     """Name the arguments of a class and of all its subclasses."""
     own = set(inspect.signature(cls).parameters)
     return own.union(*(_options_of(child) for child in cls.__subclasses__()))
+
+
+def name_neurons(model: nn.Module) -> str | None:
+    """Name the neuron that most layers of a model have, and its levels if it counts.
+
+    Args:
+        model: Any model; of the ANN twin it is the activation in the neurons' place.
+
+    Returns:
+        Such as ``'NILIF with 8 levels'``; None if there is no neuron.
+    """
+    names = [
+        f'{type(m).__name__} with {m.levels} levels'
+        if getattr(m, 'levels', 1) != 1
+        else type(m).__name__
+        for name, m in model.named_modules()
+        if f'.{name}'.endswith(('.neuron', '_neuron')) and not isinstance(m, nn.Identity)
+    ]
+    return Counter(names).most_common(1)[0][0] if names else None
+
+
+def warn_of_other_neurons(model: nn.Module, checkpoint: Mapping, path: str | Path) -> None:
+    """Warn of weights that were trained for other neurons: their names and shapes are the same.
+
+    Args:
+        model: What they go into.
+        checkpoint: What was read; checkpoints of a run of ours tell the neurons under ``meta``.
+        path: Its file, for the message.
+    """
+    theirs, own = (checkpoint.get('meta') or {}).get('neurons'), name_neurons(model)
+    if theirs and own and theirs != own:
+        print_log(
+            f"Checkpoint '{path}' was trained with the neuron {theirs}, but the config has {own}: "
+            'it computes something else with these weights. Set model.backbone.neuron as it was, '
+            'or train on.',
+            'current',
+            logging.WARNING,
+        )
 
 
 def set_time_steps(module: nn.Module, time_steps: int) -> nn.Module:

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from mmspike.checkpoint import find_weights, load_checkpoint_file, misfits, show_shape
 from mmspike.errors import UserError
+from mmspike.neurons import SpikingNeuron, warn_of_other_neurons
 
 from .released import convert_state_dict, is_released
 
@@ -35,7 +36,9 @@ def load_pretrained(
     """
     if not Path(path).expanduser().is_file():
         raise UserError(_not_there(path, size))
-    weights = _of_backbone(find_weights(load_checkpoint_file(path)), path)
+    checkpoint = load_checkpoint_file(path)
+    warn_of_other_neurons(backbone, checkpoint, path)
+    weights = _of_backbone(find_weights(checkpoint), path)
     if not weights.keys() & backbone.state_dict().keys():
         raise UserError(
             f"Checkpoint '{path}' is of another network, with weights such as "
@@ -48,7 +51,13 @@ def load_pretrained(
             f'{show_shape(shape)} there and {show_shape(own)} in the config; {WAY_OUT}.'
         )
     missing = backbone.load_state_dict(weights, strict=False).missing_keys
-    missing = [name for name in missing if not name.startswith(new)]
+    # What a neuron learns starts as it is built, where the file is of neurons that learn nothing.
+    neurons = {n for n, m in backbone.named_modules() if isinstance(m, SpikingNeuron)}
+    missing = [
+        name
+        for name in missing
+        if not name.startswith(new) and name.rpartition('.')[0] not in neurons
+    ]
     if missing:
         raise UserError(
             f"Checkpoint '{path}' is of another backbone: it lacks {missing[0]} and "
