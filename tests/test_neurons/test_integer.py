@@ -8,7 +8,16 @@ from torch import nn
 
 from mmspike.errors import UserError
 from mmspike.layers import SDSA3, SpikeConv2d
-from mmspike.neurons import ILIF, LIF, NILIF, default_neuron, fold, set_time_steps, unfold
+from mmspike.neurons import (
+    ILIF,
+    LIF,
+    NILIF,
+    default_neuron,
+    fold,
+    integer_cpp,
+    set_time_steps,
+    unfold,
+)
 from mmspike.neurons.integer import integer_lif
 
 T, B = 3, 2
@@ -68,6 +77,33 @@ def test_backward_equals_autograd_through_the_plain_loop(cls, levels, decay, thr
     assert torch.equal(spikes, counts * neuron.unit)
     torch.testing.assert_close(ours, x.grad, rtol=1e-12, atol=1e-12)
     assert 0 < ours.count_nonzero() < ours.numel() or decay
+
+
+@pytest.mark.skipif(integer_cpp.library() is None, reason='there is no C++ compiler')
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize('threshold', [1.0, 0.5, 0.7])
+@pytest.mark.parametrize(('cls', 'levels'), [(ILIF, 4), (NILIF, 3), (NILIF, 8)])
+def test_cpp_fires_the_counts_of_the_plain_loop(monkeypatch, cls, levels, threshold, dtype):
+    """The sizes fill neither a byte nor a tile of 512."""
+    torch.manual_seed(0)
+    calls = []
+    original = integer_cpp._call
+    monkeypatch.setattr(integer_cpp, '_call', lambda *a: calls.append(a[0]) or original(*a))
+    x, weight = (torch.randn(T * B, 5, 17, 13) * 3).to(dtype), torch.randn(T * B, 5, 17, 13)
+    results = []
+    for backend in ('torch', 'auto'):
+        neuron = cls(T, levels=levels, decay=0.5, v_threshold=threshold, backend=backend)
+        current = x.clone().requires_grad_()
+        spikes = neuron(current)
+        (spikes * weight.to(dtype)).sum().backward()
+        results.append((spikes.detach(), current.grad))
+        assert calls == ([] if backend == 'torch' else ['forward', 'backward'])
+    (plain, plain_grad), (fast, fast_grad) = results
+    if dtype == torch.float32:
+        assert torch.equal(plain, fast)
+        torch.testing.assert_close(fast_grad, plain_grad, rtol=1e-5, atol=1e-6)
+    else:  # The loop rounds its potentials to 8 bits, C++ only what it hands on.
+        assert ((plain - fast).abs() > 0.01).float().mean() < 0.05
 
 
 def test_a_learned_threshold_gets_the_gradient_of_the_quotient():
