@@ -32,7 +32,6 @@ from mmspike.deploy import FORMS, reparameterize
 from mmspike.hosts import Library, library_of
 
 
-@name_misspellings()
 def test(argv: Sequence[str] | None = None) -> dict[str, float]:
     """Test as a command line says.
 
@@ -47,11 +46,12 @@ def test(argv: Sequence[str] | None = None) -> dict[str, float]:
     """
     args = _test_parser().parse_args(argv)
     with quiet_console(args.verbose):
-        return _test(args)
+        config = prepare(args, ('test',))
+        with name_misspellings(config):
+            return _test(args, config)
 
 
-def _test(args: Namespace) -> dict[str, float]:
-    config = prepare(args, ('test',))
+def _test(args: Namespace, config: Config) -> dict[str, float]:
     config.load_from, config.resume = args.checkpoint, False
     checkpoint = load_checkpoint_file(args.checkpoint) if is_local(args.checkpoint) else None
     library = library_of(config)

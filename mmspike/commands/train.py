@@ -42,7 +42,6 @@ SCHEDULE_HOOK = 'mmspike.CheckScheduleHook'
 REPEATABLE_RUN_HOOK = 'mmspike.RepeatableRunHook'
 
 
-@name_misspellings()
 def train(argv: Sequence[str] | None = None) -> Runner:
     """Train as a command line says.
 
@@ -57,11 +56,12 @@ def train(argv: Sequence[str] | None = None) -> Runner:
     """
     args = _train_parser().parse_args(argv)
     with quiet_console(args.verbose):
-        return _train(args)
+        config = prepare(args, ('train', 'val'))
+        with name_misspellings(config):
+            return _train(args, config)
 
 
-def _train(args: Namespace) -> Runner:
-    config = prepare(args, ('train', 'val'))
+def _train(args: Namespace, config: Config) -> Runner:
     _set_train_options(config, args)
     pretrained = [str(path) for path in pretrained_files(config.model)]
     for path in pretrained:

@@ -57,7 +57,6 @@ class HostModel:
             library is not installed.
     """
 
-    @name_misspellings()
     def __init__(
         self,
         config: str | Path | Config,
@@ -76,7 +75,7 @@ class HostModel:
         # Files of this machine need no backend.
         options = {k: v for k, v in loader.items() if k not in ('type', 'backend_args')}
         self._loader = LoadImageFromFile(**options)
-        with DefaultScope.overwrite_default_scope(self.library.name):
+        with DefaultScope.overwrite_default_scope(self.library.name), name_misspellings(config):
             self._inferencer = self.library.build_inferencer(config, self.device)
             self.meta = dataset_meta(config, weights, self.library)
         self.model: nn.Module = revert_sync_batchnorm(self._inferencer.model).eval()

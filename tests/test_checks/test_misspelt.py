@@ -53,9 +53,10 @@ def refusal(call, *args):
 def build():
     """Builds a child, which hands to its base what it does not take itself."""
 
-    @name_misspellings()
     def build(**config):
-        return MODELS.build(dict(type=Child, **config))
+        config = dict(type=Child, **config)
+        with name_misspellings(config):
+            return MODELS.build(config)
 
     return build
 
@@ -104,10 +105,12 @@ def test_a_value_that_is_refused(build, bug, text):
 def test_mmengines_that_raise_again_at_every_level():
     """As OpenMMLab's own did, with the class before the text."""
 
-    @name_misspellings()
+    config = dict(type=Child, first_size=1, frist_size=1)
+
+    @name_misspellings(config)
     def again():
         try:
-            MODELS.build(dict(type=Child, first_size=1, frist_size=1))
+            MODELS.build(config)
         except TypeError as error:
             raise TypeError(f'class `Outer` in outer.py: {error}')  # noqa: B904
 
@@ -176,9 +179,10 @@ def test_models_and_hosts(key, value, sentence):
 def test_an_optimizer_that_is_misspelt(scope):
     if scope != 'mmengine':
         pytest.importorskip(scope, reason='its registry of optimizers is empty')
-    build = name_misspellings()(build_optim_wrapper)
+    config = dict(optimizer=dict(type='AdamX'))
+    build = name_misspellings(config)(build_optim_wrapper)
     with DefaultScope.overwrite_default_scope(scope):
-        sentence = refusal(build, nn.Linear(1, 1), dict(optimizer=dict(type='AdamX')))
+        sentence = refusal(build, nn.Linear(1, 1), config)
     assert re.match(r"the type 'AdamX' is not in .*optimizer \(did you mean Adam", sentence)
 
 
