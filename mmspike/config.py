@@ -126,13 +126,11 @@ def load_config(path: str | Path, options: dict | None = None) -> Config:
 
     Raises:
         UserError: If the file is absent or cannot be read, an option is none that anything reads,
-            ``data_root`` is set and the config has none or uses it nowhere, or it lacks the slash
-            at its end that the config's paths want, or ``pretrained`` is set and there is no
-            backbone, or it is no file.
+            ``data_root`` is set and the config has none or uses it nowhere, or ``pretrained`` is
+            set and there is no backbone, or it is no file.
     """
     config = _read(find_config(path))
     options = dict(options or {})
-    _require_slash(config, options.get('data_root'))
     if 'data_root' in options:
         old, new = config.get('data_root'), str(options.pop('data_root'))
         if not old:
@@ -239,31 +237,6 @@ def _position(error: BaseException, file: Path) -> tuple[list[str], int | None]:
         elif os.path.abspath(frame.f_code.co_filename) == os.path.abspath(reading[-1]):
             line = number
     return reading, line
-
-
-def _require_slash(config: Config, new: str | None) -> None:
-    """Demand that a config that adds names to its ``data_root`` ends it with a slash.
-
-    Args:
-        config: The config.
-        new: What the command line sets ``data_root`` to.
-
-    Raises:
-        UserError: If a path of the config is not there, but would be with the slash.
-    """
-    old = config.get('data_root')
-    if not isinstance(old, str) or not old or old.endswith('/'):
-        return
-    for text in (value for _, value in walk(config._cfg_dict) if isinstance(value, str)):
-        rest = text.removeprefix(old)
-        if rest in ('', text) or rest.startswith('/') or os.path.exists(text):
-            continue
-        right = os.path.join(new or old, rest)
-        if os.path.exists(right):
-            raise UserError(
-                f"data_root of the config is '{old}' without a slash at its end, which makes the "
-                f"path '{text}', but '{right}' is there; set data_root = '{old}/' in the config."
-            )
 
 
 def _rebase(config: ConfigDict, old: str, new: str) -> int:

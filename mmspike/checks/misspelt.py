@@ -161,9 +161,14 @@ def _parameters(call: Callable) -> set[str]:
 
 
 def _value(error: BaseException, nodes: list[Node]) -> str | None:
-    """Say what an object of the config said, by ``raise`` or ``assert``, while it was built."""
+    """Say what an object of the config said of a value while it was built."""
     steps = traceback.extract_tb(error.__traceback__)
-    if not steps or not str(steps[-1].line).startswith(('raise', 'assert')):
+    # A KeyError on purpose, or a text where a number was expected; else it is a bug.
+    refused = r'^raise |not supported between'
+    if not steps or not (
+        isinstance(error, ValueError | AssertionError)
+        or re.search(refused, f'{steps[-1].line}: {error}')
+    ):
         return None
     for _, call in nodes:
         if '__init__' in {step.name for step in steps} and _holds(call, steps[-1]):
