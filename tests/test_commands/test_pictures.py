@@ -11,7 +11,7 @@ import mmcv  # noqa: E402
 from mmdet.structures import DetDataSample  # noqa: E402
 from mmdet.visualization import DetLocalVisualizer  # noqa: E402
 
-from mmspike.commands.pictures import draw_as_loaded, draw_detections  # noqa: E402
+from mmspike.commands.pictures import draw_as_loaded, draw_predictions  # noqa: E402
 from mmspike.errors import UserError  # noqa: E402
 
 SIZE = 24
@@ -53,7 +53,7 @@ class Runner:
 
 
 def test_truth_stands_on_the_left_and_weak_predictions_are_left_out(tmp_path):
-    overview = draw_detections(Runner(tmp_path, 3), tmp_path / 'out', count=3, columns=2, enlarge=4)
+    overview = draw_predictions(Runner(tmp_path, 3), tmp_path / 'out', count=3, columns=2, enlarge=4)
     sheet = mmcv.imread(str(overview))
     assert sheet.shape == (2 * 4 * SIZE + 8, 2 * 2 * 4 * SIZE + 8, 3)
     for index, found in ((0, True), (1, False)):
@@ -67,7 +67,7 @@ def test_truth_stands_on_the_left_and_weak_predictions_are_left_out(tmp_path):
 
 def test_no_image_is_said_so(tmp_path):
     with pytest.raises(UserError, match='holds no image'):
-        draw_detections(Runner(tmp_path, 0), tmp_path / 'out')
+        draw_predictions(Runner(tmp_path, 0), tmp_path / 'out')
 
 
 def test_an_image_that_was_loaded_as_stored_is_drawn_so(tmp_path):
@@ -92,7 +92,7 @@ def test_a_box_beyond_the_image_leaves_the_panels_of_one_size(tmp_path):
     runner = Runner(tmp_path, 1)
     (samples, _) = runner.test_dataloader
     samples[0].pred_instances.bboxes = torch.tensor([[8.0, -9, 40, 16]])
-    draw_detections(runner, tmp_path / 'out', count=1, columns=1, enlarge=4)
+    draw_predictions(runner, tmp_path / 'out', count=1, columns=1, enlarge=4)
     picture = mmcv.imread(str(tmp_path / 'out' / '0.png'))
     truth, prediction = np.split(picture, 2, axis=1)
     # Where neither has a box they are the same grey, and not moved.
