@@ -83,7 +83,7 @@ def _registries() -> list[Registry]:
 def _get(registry: Registry, kind: str) -> Callable | None:
     try:
         return registry.get(kind)
-    except RuntimeError:  # Of some mmengine, instead of None.
+    except Exception:  # Some mmengine raise for None; a broken library must not hide the error.
         return None
 
 
@@ -163,12 +163,12 @@ def _parameters(call: Callable) -> set[str]:
 def _value(error: BaseException, nodes: list[Node]) -> str | None:
     """Say what an object of the config said of a value while it was built."""
     steps = traceback.extract_tb(error.__traceback__)
-    # A KeyError on purpose, or a text where a number was expected; else it is a bug.
-    refused = r'^raise |not supported between'
-    if not steps or not (
-        isinstance(error, ValueError | AssertionError)
-        or re.search(refused, f'{steps[-1].line}: {error}')
-    ):
+    if not steps:
+        return None
+    on_purpose = str(steps[-1].line).startswith(('raise', 'assert'))
+    # As of a text where a number was expected; elsewhere, and of other kinds, it is a bug.
+    at_a_value = isinstance(error, ValueError) or 'not supported between' in str(error)
+    if not on_purpose and not (at_a_value and steps[-1].name == '__init__'):
         return None
     for _, call in nodes:
         if '__init__' in {step.name for step in steps} and _holds(call, steps[-1]):

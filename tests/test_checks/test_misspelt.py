@@ -40,6 +40,13 @@ class Child(Base):
             raise ValueError('child_size must be\n even.')
         if bug == 'silent':
             assert child_size > 1
+        if bug == 'text':
+            child_size < 'two'  # noqa: B015
+        if bug == 'data':
+            self.read()
+
+    def read(self):
+        int('no number in a file')
 
 
 def refusal(call, *args):
@@ -80,24 +87,31 @@ def test_an_argument_that_is_missing(build):
 
 
 @pytest.mark.parametrize(
-    'bug, error', [('argument', TypeError), ('missing', TypeError), ('other', KeyError)]
+    'bug, error',
+    [('argument', TypeError), ('missing', TypeError), ('other', KeyError), ('data', ValueError)],
 )
 def test_a_bug_keeps_its_traceback(build, bug, error):
-    with pytest.raises(error):
+    with pytest.raises(error) as caught:
         build(first_size=1, bug=bug)
+    assert not isinstance(caught.value, UserError)
     with pytest.raises(TypeError, match='no_such'):
         name_misspellings()(Child)(first_size=1, no_such=1)
 
 
 @pytest.mark.parametrize(
-    'bug, text', [('value', 'child_size must be even'), ('silent', 'assert 1 > 1')]
+    'bug, text',
+    [
+        ('value', 'child_size must be even'),
+        ('silent', 'assert 1 > 1'),
+        ('text', "'<' not supported between instances of 'int' and 'str'"),
+    ],
 )
 def test_a_value_that_is_refused(build, bug, text):
     assert refusal(lambda: build(first_size=1, bug=bug)) == (
         f'Child refuses what the config gives it ({text}){WAY_OUT}'
     )
     # Built by code and not from a config.
-    with pytest.raises((ValueError, AssertionError)) as caught:
+    with pytest.raises((ValueError, AssertionError, TypeError)) as caught:
         name_misspellings()(Child)(first_size=1, bug=bug)
     assert not isinstance(caught.value, UserError)
 
