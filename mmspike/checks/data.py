@@ -130,12 +130,12 @@ def build_dataset(
 
 
 def _tell_unchecked(dataset: Any) -> None:
-    """Say of a dataset that is derived from mmdet's `CocoDataset` that nobody checks it."""
+    """Say of mmdet's `CocoDataset`, and of one derived from it, that nobody checks it."""
     kind = type(dataset)
     if getattr(getattr(kind, 'COCOAPI', None), '__name__', '') == 'COCO':
         print_log(
-            f'{kind.__name__} is derived from the CocoDataset of mmdet, which checks no '
-            'annotations; derive it from mmspike.datasets.coco.CocoDataset, which does.',
+            f'The annotations of {kind.__module__}.{kind.__name__} are not checked; use '
+            'mmspike.CocoDataset, or derive the class from mmspike.datasets.coco.CocoDataset.',
             logger='current',
             level=logging.WARNING,
         )

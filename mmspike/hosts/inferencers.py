@@ -116,15 +116,12 @@ class HostModel:
     def _prepare(self, image: np.ndarray) -> Any:
         shape: tuple[int, ...] = getattr(image, 'shape', ())
         kind = getattr(image, 'dtype', type(image).__name__)
-        if not isinstance(kind, np.dtype) or kind.kind not in 'uif' or not image.size:
+        numbers = isinstance(kind, np.dtype) and kind.kind in 'uif'
+        if not numbers or not image.size or image.ndim not in (2, 3):
             raise UserError(
                 f'the image is {kind} of shape {shape}, but it must be an array of numbers '
-                '[H, W, C] with a pixel or more; give one, or a file.'
-            )
-        if image.ndim not in (2, 3):
-            raise UserError(
-                f'the image has shape {shape}, but it must be [H, W, C]; give the images of a '
-                'batch as a list.'
+                '[H, W, C] with a pixel or more; give one, a file, or the images of a batch as a '
+                'list.'
             )
         try:
             return next(iter(self._inferencer.preprocess([image])))

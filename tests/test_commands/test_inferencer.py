@@ -372,7 +372,7 @@ ODD_ARRAYS = {
     'nan': (np.where(NOISE > 9, NOISE, np.float32('nan')), 'has a pixel that is nan'),
     'no pixel': (NOISE[:0], 'uint8 of shape (0, 50, 3), but it must be an array of numbers'),
     'text': (np.array(['a']), 'but it must be an array of numbers'),
-    'a batch': (NOISE[None], 'has shape (1, 40, 50, 3), but it must be [H, W, C]'),
+    'a batch': (NOISE[None], 'of shape (1, 40, 50, 3), but it must be an array'),
     'integers of 64 bit': (NOISE.astype(int), 'cannot transform an image of 50x40 pixels of int64'),
 }
 
