@@ -13,7 +13,7 @@ _base_ = ['semantic_fpn_metaspike-tiny_t1_camvid.py']
 data_root = 'data/shapes/'
 metainfo = dict(
     classes=('background', 'circle', 'rectangle', 'triangle'),
-    palette=[[235, 235, 235], [220, 20, 60], [0, 160, 90], [60, 90, 220]],
+    palette=[[90, 90, 90], [220, 20, 60], [0, 160, 90], [60, 90, 220]],
 )
 pipeline = [
     dict(type='LoadImageFromFile'),

@@ -1,5 +1,6 @@
 """Configs and their command-line options, in which a new ``data_root`` reaches every path."""
 
+import ast
 import inspect
 import os
 import re
@@ -126,13 +127,11 @@ def load_config(path: str | Path, options: dict | None = None) -> Config:
 
     Raises:
         UserError: If the file is absent or cannot be read, an option is none that anything reads,
-            ``data_root`` is set and the config has none or uses it nowhere, or it lacks the slash
-            at its end that the config's paths want, or ``pretrained`` is set and there is no
-            backbone, or it is no file.
+            ``data_root`` is set and the config has none or uses it nowhere, or ``pretrained`` is
+            set and there is no backbone, or it is no file.
     """
     config = _read(find_config(path))
     options = dict(options or {})
-    _require_slash(config, options.get('data_root'))
     if 'data_root' in options:
         old, new = config.get('data_root'), str(options.pop('data_root'))
         if not old:
@@ -198,72 +197,43 @@ def _read(file: Path) -> Config:
     try:
         return Config.fromfile(file)
     except Exception as error:
-        reading, line = _position(error, file)
+        for base in _bases(file):
+            if base.is_file():
+                _read(base)  # It says what is wrong with it.
+                continue
+            near = did_you_mean(base.name, [other.name for other in _config_files(base.parent)])
+            raise UserError(
+                f"Config '{file}' has the _base_ '{os.path.normpath(base)}', which is not there"
+                f'{near}; correct _base_ in it.'
+            ) from error
+        steps = traceback.extract_tb(error.__traceback__)
+        # Of a module that the config imports, so no mistake of the config.
+        importing = any(step.name == 'import_modules_from_strings' for step in steps)
+        if importing and not isinstance(error, ImportError):
+            raise
         reason: BaseException = error
         while isinstance(reason, ImportError) and (first := reason.__cause__ or reason.__context__):
             reason = first
-        # Of a module that the config imports, so no mistake of the config.
-        if not isinstance(error, ImportError) and _is_importing(error):
-            raise
-        if not os.path.exists(reading[-1]):
-            base = Path(reading[-1])
-            near = did_you_mean(base.name, [other.name for other in _config_files(base.parent)])
-            raise UserError(
-                f"Config '{reading[-2]}' has the _base_ '{os.path.normpath(base)}', which is not "
-                f'there{near}; correct _base_ in it.'
-            ) from error
+        own = (s.lineno for s in reversed(steps) if Path(s.filename).absolute() == file.absolute())
+        line = getattr(error, 'lineno', None) or next(own, None)
         text = reason.msg if isinstance(reason, SyntaxError) else str(reason)
         raise UserError(
-            f"Config '{reading[-1]}' cannot be read: {type(reason).__name__}"
+            f"Config '{file}' cannot be read: {type(reason).__name__}"
             f'{f" in line {line}" if line else ""}: {" ".join(text.split())}; correct it there.'
         ) from error
 
 
-def _is_importing(error: BaseException) -> bool:
-    frames = traceback.walk_tb(error.__traceback__)
-    return any(frame.f_code.co_name == 'import_modules_from_strings' for frame, _ in frames)
-
-
-def _position(error: BaseException, file: Path) -> tuple[list[str], int | None]:
-    """Find where the reading of a config stopped.
-
-    Returns:
-        The files that were being read, each the base of the one before, and the line in the last.
-    """
-    reading, line = [str(file)], getattr(error, 'lineno', None)
-    for frame, number in traceback.walk_tb(error.__traceback__):
-        if frame.f_code.co_name in ('_file2dict', '_is_lazy_import', '_parse_lazy_import'):
-            name = frame.f_locals['filename']
-            if os.path.abspath(name) != os.path.abspath(reading[-1]):
-                reading.append(name)
-        elif os.path.abspath(frame.f_code.co_filename) == os.path.abspath(reading[-1]):
-            line = number
-    return reading, line
-
-
-def _require_slash(config: Config, new: str | None) -> None:
-    """Demand that a config that adds names to its ``data_root`` ends it with a slash.
-
-    Args:
-        config: The config.
-        new: What the command line sets ``data_root`` to.
-
-    Raises:
-        UserError: If a path of the config is not there, but would be with the slash.
-    """
-    old = config.get('data_root')
-    if not isinstance(old, str) or not old or old.endswith('/'):
-        return
-    for text in (value for _, value in walk(config._cfg_dict) if isinstance(value, str)):
-        rest = text.removeprefix(old)
-        if rest in ('', text) or rest.startswith('/') or os.path.exists(text):
-            continue
-        right = os.path.join(new or old, rest)
-        if os.path.exists(right):
-            raise UserError(
-                f"data_root of the config is '{old}' without a slash at its end, which makes the "
-                f"path '{text}', but '{right}' is there; set data_root = '{old}/' in the config."
-            )
+def _bases(file: Path) -> list[Path]:
+    """List the files of this machine that a config names as its ``_base_``."""
+    names: list[str] = []
+    try:
+        for node in ast.parse(file.read_text()).body:
+            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == '_base_':
+                value = ast.literal_eval(node.value)
+                names += [value] if isinstance(value, str) else value
+    except (OSError, ValueError, SyntaxError):  # What is wrong with the file is said of it.
+        return []
+    return [file.parent / name for name in names if '::' not in name]
 
 
 def _rebase(config: ConfigDict, old: str, new: str) -> int:

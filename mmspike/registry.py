@@ -22,7 +22,7 @@ DATASETS = Registry(
     'dataset',
     parent=MMENGINE_DATASETS,
     scope='mmspike',
-    locations=['mmspike.datasets.classification'],
+    locations=['mmspike.datasets.of_libraries'],
 )
 TRANSFORMS = Registry(
     'transform', parent=MMENGINE_TRANSFORMS, scope='mmspike', locations=['mmspike.datasets']

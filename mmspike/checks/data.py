@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
+from mmengine.dist import is_main_process
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from mmspike.checks.annotations import checked_annotations, places_of
 from mmspike.checks.label_maps import LABELS, look_at_label_maps, tell_passed_over
 from mmspike.checks.objects import HandedOut, tell_objects
 from mmspike.checks.weights import unwrap
@@ -35,24 +35,24 @@ def check_data(config: Config, splits: Iterable[str]) -> None:
     """
     for split in splits:
         loader = config.get(f'{split}_dataloader')
-        for dataset in _dataset_configs(loader.dataset if loader else None):
+        for dataset in dataset_configs(loader.dataset if loader else None):
             _check_dataset_config(dataset)
         evaluators = config.get(f'{split}_evaluator') or []
         for metric in [evaluators] if isinstance(evaluators, Mapping) else evaluators:
             _require_file(metric.get('ann_file'), 'Annotation file of the evaluator')
 
 
-def _dataset_configs(node: object) -> Iterator[Mapping]:
+def dataset_configs(node: object) -> Iterator[dict]:
     """Yield the innermost dataset configs below wrappers such as RepeatDataset."""
-    if isinstance(node, Mapping):
+    if isinstance(node, dict):
         inner = node.get('datasets', node.get('dataset'))
         if inner is None:
             yield node
         else:
-            yield from _dataset_configs(inner)
+            yield from dataset_configs(inner)
     elif isinstance(node, (list, tuple)):
         for child in node:
-            yield from _dataset_configs(child)
+            yield from dataset_configs(child)
 
 
 def _check_dataset_config(dataset: Mapping) -> None:
@@ -66,6 +66,16 @@ def _check_dataset_config(dataset: Mapping) -> None:
         if isinstance(folder, str) and folder:
             kind = 'Label folder' if key == LABELS else 'Image folder'
             _require_folder(os.path.join(root, folder), kind)
+
+
+def places_of(dataset: Mapping) -> tuple[str, str, Mapping]:
+    """Give data root, annotation file and folders of a dataset config, empty where it has none."""
+    ann_file, prefix = dataset.get('ann_file'), dataset.get('data_prefix')
+    return (
+        dataset.get('data_root') or '',
+        ann_file if isinstance(ann_file, str) else '',
+        prefix if isinstance(prefix, Mapping) else {},
+    )
 
 
 def _require_file(path: str | None, what: str) -> None:
@@ -83,6 +93,8 @@ def build_dataset(
 ) -> Dataset:
     """Build a dataloader, and demand that its dataset holds images and that all of them are there.
 
+    The first process alone looks at the files.
+
     Args:
         build: Returns the dataloader.
         config: Its config, for the message.
@@ -97,8 +109,7 @@ def build_dataset(
             and white.
     """
     try:
-        with checked_annotations(_dataset_configs(config.dataset)) as files:
-            dataset = build().dataset
+        dataset = build().dataset
     except ValueError as error:
         # All that mmengine says of a dataset without images.
         if 'need at least one array to concatenate' not in str(error):
@@ -106,16 +117,33 @@ def build_dataset(
         raise UserError(_why_empty(config)) from error
     if hasattr(dataset, '__len__') and len(dataset) == 0:
         raise UserError(_why_empty(config))
+    if not is_main_process():
+        return dataset
+    inners = list(inner_datasets(dataset))
+    files = [inner.annotation_file for inner in inners if hasattr(inner, 'annotation_file')]
     tell_objects(files, check_images(dataset), split)
-    for inner in inner_datasets(dataset):
+    for inner in inners:
+        _tell_unchecked(inner)
         look_at_label_maps(inner, split)
         tell_passed_over(inner)
     return dataset
 
 
+def _tell_unchecked(dataset: Any) -> None:
+    """Say of mmdet's `CocoDataset`, and of one derived from it, that nobody checks it."""
+    kind = type(dataset)
+    if getattr(getattr(kind, 'COCOAPI', None), '__name__', '') == 'COCO':
+        print_log(
+            f'The annotations of {kind.__module__}.{kind.__name__} are not checked; use '
+            'mmspike.CocoDataset, or derive the class from mmspike.datasets.coco.CocoDataset.',
+            logger='current',
+            level=logging.WARNING,
+        )
+
+
 def _why_empty(config: ConfigDict) -> str:
     reasons = []
-    for dataset in _dataset_configs(config.dataset):
+    for dataset in dataset_configs(config.dataset):
         root, ann_file, folders = places_of(dataset)
         images = os.path.join(root, folders.get('img_path') or folders.get('img') or '')
         name = next((name for _, _, names in os.walk(images) for name in sorted(names)), None)

@@ -11,7 +11,7 @@ from mmengine.dist import is_main_process
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
-from mmspike.checks.annotation_samples import is_shapeless
+from mmspike.datasets.annotation_samples import is_shapeless
 from mmspike.errors import UserError
 
 COUNTED = 100  # Objects found of a class in a picture that COCO's mAP counts.

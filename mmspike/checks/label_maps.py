@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
-from mmengine.dist import is_main_process
 from mmengine.logging import print_log
 from PIL import Image
 
@@ -100,7 +99,7 @@ def tell_passed_over(dataset: Any) -> None:
     if not isinstance(suffix, str) or not isinstance(prefix, Mapping) or listed:
         return
     folder, labels = prefix.get('img_path') or prefix.get('img'), prefix.get(LABELS)
-    if not folder or not is_main_process():
+    if not folder:
         return
     label_suffix = getattr(dataset, 'seg_map_suffix', suffix)
     endings = suffix, label_suffix

@@ -5,10 +5,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mmengine.dist import is_main_process
 from mmengine.logging import print_log
 
-from mmspike.checks.annotations import OTHER_CLASS, SHAPELESS, AnnotationFile
+from mmspike.datasets.annotations import OTHER_CLASS, SHAPELESS, AnnotationFile
 from mmspike.errors import UserError
 
 # Shares of all objects above which a warning is due. In COCO two objects of 860,001 are less than a
@@ -63,7 +62,7 @@ def tell_objects(files: Sequence[AnnotationFile], handed: Sequence[HandedOut], s
         UserError: If there is no object left to learn from.
     """
     handed = [part for part in handed if part.has_objects]
-    if not handed or not is_main_process():
+    if not handed:
         return
     images, objects, crowds = (
         sum(getattr(part, key) for part in handed) for key in ('images', 'objects', 'crowds')

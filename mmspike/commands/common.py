@@ -17,6 +17,7 @@ from mmspike.checks.data import (
     check_classes,
     check_data,
     check_detector,
+    dataset_configs,
     inner_datasets,
 )
 from mmspike.checks.evaluators import check_evaluators
@@ -31,6 +32,8 @@ from mmspike.process import add_hook, leave_group, use_cpu_well, use_launcher
 
 # Those of mmspike's own configs, for any other.
 HOOKS = 'mmspike.CheckWeightsHook', 'mmspike.FollowModelHook', 'mmspike.CompileNeuronsHook'
+
+STOCK_COCO = 'CocoDataset', 'mmdet.CocoDataset', 'mmdet.datasets.coco.CocoDataset'
 
 
 def run_tool(main: Callable[[], object]) -> None:
@@ -81,12 +84,29 @@ def prepare(args: Namespace, splits: Sequence[str]) -> Config:
         if loader and loader.get('num_workers') == 0 and loader.get('persistent_workers'):
             loader.persistent_workers = False
     check_data(config, splits)
+    use_checked_datasets(config, splits)
     for hook in HOOKS:
         add_hook(config, hook)
     # The stock loader of older mmengine has no list of its own for torch's plain-data mode.
     allow_mmengine_types()
     use_launcher(config, args.launcher)
     return config
+
+
+def use_checked_datasets(config: Config, splits: Sequence[str]) -> None:
+    """Exchange mmdet's `CocoDataset` for mmspike's, which checks the annotations.
+
+    Args:
+        config: The config to complete.
+        splits: Which of ``train``, ``val`` and ``test`` will run.
+    """
+    for split in splits:
+        for dataset in dataset_configs((config.get(f'{split}_dataloader') or {}).get('dataset')):
+            kind = dataset.get('type')
+            if isinstance(kind, type):
+                kind = f'{kind.__module__}.{kind.__name__}'
+            if kind in STOCK_COCO:
+                dataset['type'] = 'mmspike.CocoDataset'
 
 
 def check_dataset(runner: Runner, split: str, report: RunReport) -> list[str]:

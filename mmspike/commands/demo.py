@@ -9,7 +9,7 @@ from pathlib import Path
 from mmengine.runner import Runner
 
 from mmspike.commands.console_log import quiet_console
-from mmspike.commands.pictures import draw_detections, draw_label_maps
+from mmspike.commands.pictures import draw_predictions
 from mmspike.commands.train import train
 from mmspike.datasets import generate_shapes
 from mmspike.errors import UserError
@@ -24,8 +24,6 @@ class Demo:
         model: Its name in a sentence.
         work_dir: Folder in ``work_dirs/``.
         test: Tests a runner and returns the lines to print.
-        draw: Draws what a runner's model sees into a folder and returns the overview.
-        picture: What is where in a picture.
         next_steps: What to do next.
     """
 
@@ -33,8 +31,6 @@ class Demo:
     model: str
     work_dir: str
     test: Callable[[Runner], list[str]]
-    draw: Callable[[Runner, Path], Path]
-    picture: str
     next_steps: str
 
 
@@ -74,10 +70,10 @@ def demo(argv: Sequence[str] | None = None) -> None:
             [demo.config, '--work-dir', str(work_dir), *shown, '--cfg-options', *options]
         )
         lines = demo.test(runner)
-        overview = demo.draw(runner, work_dir / 'pictures')
+        overview = draw_predictions(runner, work_dir / 'pictures')
     print(f'\nThe {demo.model}, after {(time.monotonic() - start) / 60:.1f} minutes:')
     print(*(f'  {line}' for line in lines), sep='\n')
-    print(f'  pictures: {overview} ({demo.picture})\n')
+    print(f'  pictures: {overview} (truth on the left, predictions on the right)\n')
     print('What to do next, after `source .venv/bin/activate`:')
     print(demo.next_steps)
 
@@ -121,8 +117,6 @@ DEMOS = dict(
         model='spiking Mask R-CNN',
         work_dir='demo',
         test=_test_detection,
-        draw=draw_detections,
-        picture='truth on the left, predictions on the right',
         next_steps="""\
   boxes alone:     bash tools/demo.sh boxes
   label maps too:  bash tools/demo.sh segmentation
@@ -135,8 +129,6 @@ DEMOS = dict(
         model='spiking YOLOX',
         work_dir='demo_boxes',
         test=_test_detection,
-        draw=draw_detections,
-        picture='truth on the left, predictions on the right',
         next_steps="""\
   masks too:       bash tools/demo.sh
   your own data:   docs/first_hour.md has a config to copy
@@ -148,8 +140,6 @@ DEMOS = dict(
         model='spiking Semantic FPN',
         work_dir='demo_segmentation',
         test=_test_segmentation,
-        draw=draw_label_maps,
-        picture='image, truth and prediction',
         next_steps="""\
   instances too:   bash tools/demo.sh
   your own data:   docs/first_hour.md has a config to copy

@@ -14,7 +14,7 @@ from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement
 from mmengine.visualization import Visualizer
 
-from mmspike.commands.pictures import _arrange, _enlarge, _enlarge_image, _write
+from mmspike.commands.pictures import enlarge_sample, write_sheet
 
 COUNT, COLUMNS = 4, 2
 WIDTH = 400  # Smaller pictures are enlarged, so that labels leave room.
@@ -41,7 +41,7 @@ def draw_loaded(runner: Runner, split: str) -> Path | None:
         samples = [dataset[i] for i in range(0, len(dataset), -(-len(dataset) // COUNT))]
     path = Path(runner.log_dir, f'{split}_data.png')
     tiles = [tile for sample in samples if (tile := _draw(runner, sample, path)) is not None]
-    return _write(_arrange(tiles, COLUMNS), path) if tiles else None
+    return write_sheet(tiles, COLUMNS, path) if tiles else None
 
 
 @contextmanager
@@ -62,17 +62,11 @@ def _draw(runner: Runner, sample: Any, path: Path) -> np.ndarray | None:
     image, truth = sample['inputs'], sample['data_samples']
     if not isinstance(image, torch.Tensor) or image.dtype != torch.uint8 or len(image) != 3:
         return None
-    factor = max(1, -(-WIDTH // image.shape[-1]))
-    rgb = _enlarge_image(np.ascontiguousarray(image.permute(1, 2, 0).numpy()[..., ::-1]), factor)
-    if 'gt_instances' in truth:
-        shown = BaseDataElement(gt_instances=_enlarge(truth.gt_instances, factor))
-    elif 'gt_sem_seg' in truth:
-        shown = truth.clone()
-        ids = truth.gt_sem_seg.data
-        for dim in (1, 2):
-            ids = ids.repeat_interleave(factor, dim)
-        shown.gt_sem_seg = type(truth.gt_sem_seg)(data=ids)
-    else:
+    if 'gt_instances' not in truth and 'gt_sem_seg' not in truth:
         return None
-    runner.visualizer.add_datasample('', rgb, shown, draw_pred=False, out_file=str(path))
+    factor = max(1, -(-WIDTH // image.shape[-1]))
+    rgb = np.ascontiguousarray(image.permute(1, 2, 0).numpy()[..., ::-1])
+    runner.visualizer.add_datasample(
+        '', *enlarge_sample(rgb, truth, factor), draw_pred=False, out_file=str(path)
+    )
     return mmcv.imread(str(path))

@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 from PIL import Image, ImageOps
 
+from mmspike.checks.label_maps import IMAGES
 from mmspike.config import config_parser
 from mmspike.errors import UserError
 
-IMAGES = ('.bmp', '.jpeg', '.jpg', '.png', '.ppm', '.pgm', '.tif', '.tiff', '.webp')
 VIDEOS = ('.avi', '.gif', '.m4v', '.mkv', '.mov', '.mp4', '.mpeg', '.mpg', '.webm')
 
 Input = str | Path | np.ndarray | Image.Image

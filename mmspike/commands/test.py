@@ -29,10 +29,9 @@ from mmspike.commands.console_log import build_runner, quiet_console
 from mmspike.commands.pictures import draw_as_loaded
 from mmspike.commands.run_report import RunReport
 from mmspike.deploy import FORMS, reparameterize
-from mmspike.hosts import Library, library_of
+from mmspike.hosts import library_of
 
 
-@name_misspellings()
 def test(argv: Sequence[str] | None = None) -> dict[str, float]:
     """Test as a command line says.
 
@@ -47,11 +46,12 @@ def test(argv: Sequence[str] | None = None) -> dict[str, float]:
     """
     args = _test_parser().parse_args(argv)
     with quiet_console(args.verbose):
-        return _test(args)
+        config = prepare(args, ('test',))
+        with name_misspellings(config):
+            return _test(args, config)
 
 
-def _test(args: Namespace) -> dict[str, float]:
-    config = prepare(args, ('test',))
+def _test(args: Namespace, config: Config) -> dict[str, float]:
     config.load_from, config.resume = args.checkpoint, False
     checkpoint = load_checkpoint_file(args.checkpoint) if is_local(args.checkpoint) else None
     library = library_of(config)
@@ -61,7 +61,8 @@ def _test(args: Namespace) -> dict[str, float]:
     if args.tta:
         library.use_tta(config)
     if args.amp:
-        use_mixed_precision(config, library)
+        library.check_half('--amp', get_device())
+        config.test_cfg.fp16 = True  # bfloat16 on a CPU.
     if args.out:
         library.name_output(config, args.out)
     runner = build_runner(config, args.verbose)
@@ -106,20 +107,6 @@ def _test_parser() -> ArgumentParser:
         '--amp', action='store_true', help='mixed precision: bfloat16 on a CPU, float16 on a GPU'
     )
     return parser
-
-
-def use_mixed_precision(config: Config, library: Library) -> None:
-    """Let the test loop run in bfloat16 on a CPU, in float16 on a GPU.
-
-    Args:
-        config: The config to complete.
-        library: Its library.
-
-    Raises:
-        UserError: If it is a detector's, on a CPU.
-    """
-    library.check_half('--amp', get_device())
-    config.test_cfg.fp16 = True
 
 
 def leave_mean_out(config: Config) -> None:

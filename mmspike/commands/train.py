@@ -37,12 +37,10 @@ from mmspike.config import check_variable
 from mmspike.errors import UserError
 from mmspike.process import add_hook
 
-FINITE_LOSS_HOOK = 'mmspike.CheckFiniteLossHook'
-SCHEDULE_HOOK = 'mmspike.CheckScheduleHook'
-REPEATABLE_RUN_HOOK = 'mmspike.RepeatableRunHook'
+# Those of mmspike's own configs, for any other.
+HOOKS = 'mmspike.CheckFiniteLossHook', 'mmspike.CheckScheduleHook', 'mmspike.RepeatableRunHook'
 
 
-@name_misspellings()
 def train(argv: Sequence[str] | None = None) -> Runner:
     """Train as a command line says.
 
@@ -57,11 +55,12 @@ def train(argv: Sequence[str] | None = None) -> Runner:
     """
     args = _train_parser().parse_args(argv)
     with quiet_console(args.verbose):
-        return _train(args)
+        config = prepare(args, ('train', 'val'))
+        with name_misspellings(config):
+            return _train(args, config)
 
 
-def _train(args: Namespace) -> Runner:
-    config = prepare(args, ('train', 'val'))
+def _train(args: Namespace, config: Config) -> Runner:
     _set_train_options(config, args)
     pretrained = [str(path) for path in pretrained_files(config.model)]
     for path in pretrained:
@@ -137,15 +136,14 @@ def _set_train_options(config: Config, args: Namespace) -> None:
         latest = latest_checkpoint(config.work_dir)
         config.resume = latest is not None
         config.load_from = latest or config.get('load_from')
-    add_hook(config, FINITE_LOSS_HOOK)
-    add_hook(config, SCHEDULE_HOOK)
+    for hook in HOOKS:
+        add_hook(config, hook)
     # Copies, put back: a ConfigDict's setdefault hands out what it does not store.
     default_hooks = dict(config.get('default_hooks') or {})
     saving = default_hooks.get('checkpoint', {'type': 'CheckpointHook'})
     if saving and saving.get('type', 'CheckpointHook') == 'CheckpointHook':
         default_hooks['checkpoint'] = {**saving, 'type': 'mmspike.WholeCheckpointHook'}
         config.default_hooks = default_hooks
-    add_hook(config, REPEATABLE_RUN_HOOK)
 
 
 def _use_amp(config: Config) -> None:

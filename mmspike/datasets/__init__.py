@@ -1,6 +1,6 @@
 """Data: generated sets, events, and loading that says what is wrong with a file.
 
-The datasets that need mmpretrain stand in `mmspike.datasets.classification`.
+The datasets that need mmdet or mmpretrain are imported by `mmspike.datasets.of_libraries`.
 """
 
 from .event_transforms import BinEvents, FramesToTensor, LoadEvents, LoadFrames

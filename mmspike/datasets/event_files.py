@@ -20,9 +20,6 @@ UNREADABLE = (
     *(BadZipFile, EOFError, KeyError, MemoryError, OSError, RuntimeError, TypeError, ValueError),
     *(struct.error, zlib.error),
 )
-# Events pack to a tenth; a megabyte of zeros to a thousandth.
-LARGEST_RATIO = 200
-LEAST_BOMB = 1 << 28  # Bytes that any machine can spare.
 
 
 def read_events(path: str) -> np.ndarray:
@@ -67,13 +64,6 @@ def _read_npy(path: str) -> np.ndarray:
 
 def _read_npz(path: str) -> np.ndarray:
     with np.load(path, allow_pickle=False) as archive:
-        packed, members = Path(path).stat().st_size, archive.zip.infolist()
-        unpacked = sum(member.file_size for member in members)
-        if unpacked > max(LARGEST_RATIO * packed, LEAST_BOMB):
-            raise UserError(
-                f"Event file '{path}' of {packed} bytes would unpack to {unpacked}, which no "
-                'recording does; take it from a source you trust, or save it with np.save.'
-            )
         if set(COLUMNS) <= set(archive.files):
             return _columns(archive)
         (array,) = archive.values()

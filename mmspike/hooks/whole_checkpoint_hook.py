@@ -2,6 +2,8 @@
 
 import os
 from collections.abc import Callable
+from copy import copy
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +94,10 @@ class WholeCheckpointHook(CheckpointHook):
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
         backend: Any = self.file_backend
         old: list[Callable[[], None]] = []
-        self.file_backend = _RemovesLater(backend, old)
+        # What it is told to remove it only notes.
+        self.file_backend = copy(backend)
+        self.file_backend.remove = lambda path: old.append(partial(backend.remove, path))
+        self.file_backend.rmtree = lambda path: old.append(partial(backend.rmtree, path))
         try:
             super()._save_checkpoint_with_step(runner, step, meta)
         except OSError as error:
@@ -104,24 +109,3 @@ class WholeCheckpointHook(CheckpointHook):
             self.file_backend = backend
         for remove in old:
             remove()
-
-
-class _RemovesLater:
-    """A file backend that notes what to remove.
-
-    Args:
-        backend: What does everything else.
-        later: Gets a call for each removal.
-    """
-
-    def __init__(self, backend: LocalBackend, later: list[Callable[[], None]]) -> None:
-        self.backend, self.later = backend, later
-
-    def __getattr__(self, name: str) -> object:
-        return getattr(self.backend, name)
-
-    def remove(self, path: str) -> None:
-        self.later.append(lambda: self.backend.remove(path))
-
-    def rmtree(self, path: str) -> None:
-        self.later.append(lambda: self.backend.rmtree(path))

@@ -16,7 +16,6 @@ from mmspike.hosts import Library
 from mmspike.hosts.library import sequence_loader
 
 
-@name_misspellings()
 def build_model(
     config: Config, library: Library, checkpoint: str | Path | None, device: str
 ) -> Any:
@@ -31,7 +30,7 @@ def build_model(
     Raises:
         UserError: If the config misspells a type or an argument, or the checkpoint does not fit.
     """
-    with DefaultScope.overwrite_default_scope(library.name):
+    with DefaultScope.overwrite_default_scope(library.name), name_misspellings(config):
         model = revert_sync_batchnorm(MODELS.build(config.model))
     if checkpoint:
         check_fits(model, load_checkpoint_file(checkpoint), checkpoint)

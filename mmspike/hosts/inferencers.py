@@ -16,7 +16,7 @@ import torch
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.model import revert_sync_batchnorm
-from mmengine.registry import DATASETS, DefaultScope
+from mmengine.registry import DATASETS, VISUALIZERS, DefaultScope
 from torch import nn
 
 from mmspike.checkpoint import (
@@ -57,7 +57,6 @@ class HostModel:
             library is not installed.
     """
 
-    @name_misspellings()
     def __init__(
         self,
         config: str | Path | Config,
@@ -76,9 +75,10 @@ class HostModel:
         # Files of this machine need no backend.
         options = {k: v for k, v in loader.items() if k not in ('type', 'backend_args')}
         self._loader = LoadImageFromFile(**options)
-        with DefaultScope.overwrite_default_scope(self.library.name):
+        with DefaultScope.overwrite_default_scope(self.library.name), name_misspellings(config):
             self._inferencer = self.library.build_inferencer(config, self.device)
             self.meta = dataset_meta(config, weights, self.library)
+            self.visualizer = VISUALIZERS.get(f'{self.library.name}.{self.library.visualizer}')()
         self.model: nn.Module = revert_sync_batchnorm(self._inferencer.model).eval()
         if weights and checkpoint:
             check_fits(self.model, weights, checkpoint)
@@ -116,15 +116,12 @@ class HostModel:
     def _prepare(self, image: np.ndarray) -> Any:
         shape: tuple[int, ...] = getattr(image, 'shape', ())
         kind = getattr(image, 'dtype', type(image).__name__)
-        if not isinstance(kind, np.dtype) or kind.kind not in 'uif' or not image.size:
+        numbers = isinstance(kind, np.dtype) and kind.kind in 'uif'
+        if not numbers or not image.size or image.ndim not in (2, 3):
             raise UserError(
                 f'the image is {kind} of shape {shape}, but it must be an array of numbers '
-                '[H, W, C] with a pixel or more; give one, or a file.'
-            )
-        if image.ndim not in (2, 3):
-            raise UserError(
-                f'the image has shape {shape}, but it must be [H, W, C]; give the images of a '
-                'batch as a list.'
+                '[H, W, C] with a pixel or more; give one, a file, or the images of a batch as a '
+                'list.'
             )
         try:
             return next(iter(self._inferencer.preprocess([image])))
@@ -182,7 +179,7 @@ def inference_config(config: Config, library: Library) -> Config:
         )
     pipeline[0]['type'] = STOCK_LOADER
     config.test_dataloader = dict(dataset=dict(dataset, pipeline=pipeline))
-    # Backends would make folders of their own; the pictures are drawn by mmspike.
+    # Backends would make folders of their own.
     config.visualizer = dict(type=library.visualizer)
     return config
 

@@ -2,19 +2,24 @@
 
 import json
 import logging
+import os
 import re
+from contextlib import nullcontext
 from copy import deepcopy
 
+import mmcv.transforms
 import pytest
 from PIL import Image
 
 pytest.importorskip('mmdet', reason='the layout of COCO is read by mmdet')
-from mmengine.config import ConfigDict  # noqa: E402
+from mmdet.datasets import CocoDataset  # noqa: E402
+from mmengine.config import Config, ConfigDict  # noqa: E402
 from mmengine.logging import MMLogger  # noqa: E402
 from mmengine.registry import DATASETS, DefaultScope  # noqa: E402
 from torch.utils.data import DataLoader  # noqa: E402
 
 from mmspike.checks.data import build_dataset  # noqa: E402
+from mmspike.commands.common import use_checked_datasets  # noqa: E402
 from mmspike.errors import UserError  # noqa: E402
 
 GOOD = dict(
@@ -52,7 +57,7 @@ def check(tmp_path):
         path = tmp_path / 'told.json'
         path.write_text(told if isinstance(told, str) else json.dumps(told))
         dataset = dict(
-            type='CocoDataset',
+            type='mmspike.CocoDataset',
             data_root=str(tmp_path),
             ann_file='told.json',
             data_prefix=dict(img=''),
@@ -350,9 +355,65 @@ def test_validation_without_a_picture(check):
 
 def test_other_processes_look_at_nothing(check, monkeypatch):
     """They build the dataset as mmdet does."""
-    monkeypatch.setattr('mmspike.checks.annotations.is_main_process', lambda: False)
-    monkeypatch.setattr('mmspike.checks.objects.is_main_process', lambda: False)
+    monkeypatch.setattr('mmspike.datasets.coco.is_main_process', lambda: False)
+    monkeypatch.setattr('mmspike.checks.data.is_main_process', lambda: False)
     assert len(check(lambda told: [a.update(area=0) for a in told['annotations']])) == 2
+
+
+def test_the_stock_dataset_is_exchanged_whatever_wraps_it():
+    def datasets(kind):
+        inner = dict(type=kind, ann_file='a.json')
+        joined = dict(type='ConcatDataset', datasets=[inner, dict(type='VOCDataset')])
+        return Config(dict(train_dataloader=dict(dataset=dict(type='Repeat', dataset=joined))))
+
+    for kind in ('CocoDataset', 'mmdet.CocoDataset', CocoDataset):
+        config = datasets(kind)
+        use_checked_datasets(config, ('train', 'val'))
+        first, second = config.train_dataloader.dataset.dataset.datasets
+        assert first == dict(type='mmspike.CocoDataset', ann_file='a.json')
+        assert second == dict(type='VOCDataset')
+    config = datasets('my.CocoDataset')
+    use_checked_datasets(config, ('train',))
+    assert config.train_dataloader.dataset.dataset.datasets[0].type == 'my.CocoDataset'
+
+
+def test_datasets_of_others(check, said):
+    """Derived from mmspike's they are checked; of those derived from mmdet's it is said."""
+
+    class Mine(DATASETS.get('mmspike.CocoDataset')):
+        METAINFO = dict(classes=('cat', 'dog'))
+
+    class Stock(CocoDataset):
+        METAINFO = dict(classes=('cat', 'dog'))
+
+    def corrupt(told):
+        told['annotations'][0].update(area='no number')
+
+    with pytest.raises(UserError, match="has the area 'no number'"):
+        check(corrupt, metainfo=None, type=Mine)
+    check(metainfo=None, type=Stock)
+    assert '.Stock are not checked; use mmspike.CocoDataset, or derive' in said[-1].getMessage()
+    check(metainfo=None, type=Mine)
+    assert 'not checked' not in said[-1].getMessage()
+
+
+def test_a_file_is_parsed_once_and_a_picture_asked_for_once(check, monkeypatch):
+    parsed, sized = [], []
+    load, scan = json.load, os.scandir
+    monkeypatch.setattr(json, 'load', lambda file: parsed.append(file.name) or load(file))
+
+    class Entry:
+        def __init__(self, entry):
+            self.entry, self.name, self.is_file = entry, entry.name, entry.is_file
+
+        def stat(self):
+            sized.append(self.name)
+            return self.entry.stat()
+
+    monkeypatch.setattr(os, 'scandir', lambda path: nullcontext(map(Entry, scan(path))))
+    check()
+    assert parsed == [str(check.folder / 'told.json')]
+    assert sorted(sized) == ['a.png', 'b.png']
 
 
 @pytest.mark.parametrize('orientation, said_of', [(6, 'turns it to 30x40 pixels'), (3, None)])
@@ -360,7 +421,7 @@ def test_turned_pictures_and_the_stock_loader(check, monkeypatch, orientation, s
     """The stock loader turns the picture, and nobody turns the boxes."""
     warned = []
     monkeypatch.setattr(
-        'mmspike.checks.annotation_samples.warn_of_orientation', lambda *told: warned.append(told)
+        'mmspike.datasets.annotation_samples.warn_of_orientation', lambda *told: warned.append(told)
     )
     tag = Image.Exif()
     tag[0x0112] = orientation
@@ -368,7 +429,8 @@ def test_turned_pictures_and_the_stock_loader(check, monkeypatch, orientation, s
     check(pipeline=[dict(type='mmspike.LoadImageFromFile')])
     check(pipeline=[dict(type='LoadImageFromFile', color_type='color_ignore_orientation')])
     assert not warned
-    stock = [dict(type='LoadImageFromFile')]
+    check(pipeline=[dict(type='LoadImageFromFile')])  # The name means mmspike's loader.
+    stock = [dict(type=mmcv.transforms.LoadImageFromFile)]
     if said_of:
         with pytest.raises(UserError, match=f"EXIF orientation of '.*b.png' {said_of}"):
             check(pipeline=stock)

@@ -40,6 +40,13 @@ class Child(Base):
             raise ValueError('child_size must be\n even.')
         if bug == 'silent':
             assert child_size > 1
+        if bug == 'text':
+            child_size < 'two'  # noqa: B015
+        if bug == 'data':
+            self.read()
+
+    def read(self):
+        int('no number in a file')
 
 
 def refusal(call, *args):
@@ -53,9 +60,10 @@ def refusal(call, *args):
 def build():
     """Builds a child, which hands to its base what it does not take itself."""
 
-    @name_misspellings()
     def build(**config):
-        return MODELS.build(dict(type=Child, **config))
+        config = dict(type=Child, **config)
+        with name_misspellings(config):
+            return MODELS.build(config)
 
     return build
 
@@ -79,24 +87,31 @@ def test_an_argument_that_is_missing(build):
 
 
 @pytest.mark.parametrize(
-    'bug, error', [('argument', TypeError), ('missing', TypeError), ('other', KeyError)]
+    'bug, error',
+    [('argument', TypeError), ('missing', TypeError), ('other', KeyError), ('data', ValueError)],
 )
 def test_a_bug_keeps_its_traceback(build, bug, error):
-    with pytest.raises(error):
+    with pytest.raises(error) as caught:
         build(first_size=1, bug=bug)
+    assert not isinstance(caught.value, UserError)
     with pytest.raises(TypeError, match='no_such'):
         name_misspellings()(Child)(first_size=1, no_such=1)
 
 
 @pytest.mark.parametrize(
-    'bug, text', [('value', 'child_size must be even'), ('silent', 'assert 1 > 1')]
+    'bug, text',
+    [
+        ('value', 'child_size must be even'),
+        ('silent', 'assert 1 > 1'),
+        ('text', "'<' not supported between instances of 'int' and 'str'"),
+    ],
 )
 def test_a_value_that_is_refused(build, bug, text):
     assert refusal(lambda: build(first_size=1, bug=bug)) == (
         f'Child refuses what the config gives it ({text}){WAY_OUT}'
     )
     # Built by code and not from a config.
-    with pytest.raises((ValueError, AssertionError)) as caught:
+    with pytest.raises((ValueError, AssertionError, TypeError)) as caught:
         name_misspellings()(Child)(first_size=1, bug=bug)
     assert not isinstance(caught.value, UserError)
 
@@ -104,10 +119,12 @@ def test_a_value_that_is_refused(build, bug, text):
 def test_mmengines_that_raise_again_at_every_level():
     """As OpenMMLab's own did, with the class before the text."""
 
-    @name_misspellings()
+    config = dict(type=Child, first_size=1, frist_size=1)
+
+    @name_misspellings(config)
     def again():
         try:
-            MODELS.build(dict(type=Child, first_size=1, frist_size=1))
+            MODELS.build(config)
         except TypeError as error:
             raise TypeError(f'class `Outer` in outer.py: {error}')  # noqa: B904
 
@@ -176,9 +193,10 @@ def test_models_and_hosts(key, value, sentence):
 def test_an_optimizer_that_is_misspelt(scope):
     if scope != 'mmengine':
         pytest.importorskip(scope, reason='its registry of optimizers is empty')
-    build = name_misspellings()(build_optim_wrapper)
+    config = dict(optimizer=dict(type='AdamX'))
+    build = name_misspellings(config)(build_optim_wrapper)
     with DefaultScope.overwrite_default_scope(scope):
-        sentence = refusal(build, nn.Linear(1, 1), dict(optimizer=dict(type='AdamX')))
+        sentence = refusal(build, nn.Linear(1, 1), config)
     assert re.match(r"the type 'AdamX' is not in .*optimizer \(did you mean Adam", sentence)
 
 

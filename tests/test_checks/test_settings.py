@@ -14,7 +14,6 @@ train_cfg = dict(max_epochs=1, val_interval=1)
 optim_wrapper = dict(optimizer=dict(lr=0.0, weight_decay=0), clip_grad=dict(norm_type=2))
 default_hooks = dict(checkpoint=dict(interval=-1))
 randomness = dict(seed=None)
-env_cfg = dict(mp_cfg=dict(mp_start_method='spawn'))
 log_level = 'INFO'
 """
 
@@ -29,14 +28,9 @@ def config():
     [
         ('train_dataloader.batch_size', 0, 'a whole number from 1'),
         ('train_dataloader.batch_size', True, 'a whole number from 1'),
-        ('val_dataloader.num_workers', -1, 'a whole number from 0'),
-        ('val_dataloader.prefetch_factor', 0, 'a whole number from 1'),
         ('train_cfg.max_epochs', 'two', 'a whole number from 1'),
         ('train_cfg.max_iters', 1e3, 'a whole number from 1'),
         ('train_cfg.val_interval', 0, 'a whole number from 1'),
-        ('optim_wrapper.optimizer.lr', 'fast', 'a number from 0'),
-        ('optim_wrapper.optimizer.lr', -1, 'a number from 0'),
-        ('optim_wrapper.optimizer.lr', float('nan'), 'a number from 0'),
         ('optim_wrapper.clip_grad.max_norm', 0, 'a number above 0'),
         ('default_hooks.checkpoint.interval', 0, 'a whole number from 1, or -1 for never,'),
         ('auto_scale_lr.base_batch_size', 0, 'a whole number from 1'),
@@ -60,17 +54,12 @@ def test_only_what_runs_is_looked_at(config):
 
 
 @pytest.mark.parametrize(
-    'key, name, near',
-    [
-        ('env_cfg.mp_cfg.mp_start_method', 'spwan', 'spawn'),
-        ('log_level', 'INFOO', 'INFO'),
-        ('log_level', 'debug', 'DEBUG'),
-    ],
+    'name, near',
+    [('INFOO', 'INFO'), ('debug', 'DEBUG')],
 )
-def test_a_name_that_is_none(config, key, name, near):
-    config.merge_from_dict({key: name})
-    with pytest.raises(UserError, match=f"^{key} is '{name}', but one of .*mean {near}"):
+def test_a_level_that_is_none(config, name, near):
+    config.log_level = name
+    with pytest.raises(UserError, match=f"^log_level is '{name}', but one of .*mean {near}"):
         check_values(config, ())
     config.log_level = 20
-    config.env_cfg.mp_cfg.mp_start_method = 'spawn'
     check_values(config, ())

@@ -11,8 +11,13 @@ import mmcv  # noqa: E402
 from mmdet.structures import DetDataSample  # noqa: E402
 from mmdet.visualization import DetLocalVisualizer  # noqa: E402
 
-from mmspike.commands.pictures import draw_as_loaded, draw_detections  # noqa: E402
+from mmspike.commands.pictures import (  # noqa: E402
+    draw_as_loaded,
+    draw_predictions,
+    enlarge_sample,
+)
 from mmspike.errors import UserError  # noqa: E402
+from mmspike.hosts.mmdet import MMDet  # noqa: E402
 
 SIZE = 24
 
@@ -53,7 +58,9 @@ class Runner:
 
 
 def test_truth_stands_on_the_left_and_weak_predictions_are_left_out(tmp_path):
-    overview = draw_detections(Runner(tmp_path, 3), tmp_path / 'out', count=3, columns=2, enlarge=4)
+    overview = draw_predictions(
+        Runner(tmp_path, 3), tmp_path / 'out', count=3, columns=2, enlarge=4
+    )
     sheet = mmcv.imread(str(overview))
     assert sheet.shape == (2 * 4 * SIZE + 8, 2 * 2 * 4 * SIZE + 8, 3)
     for index, found in ((0, True), (1, False)):
@@ -67,7 +74,7 @@ def test_truth_stands_on_the_left_and_weak_predictions_are_left_out(tmp_path):
 
 def test_no_image_is_said_so(tmp_path):
     with pytest.raises(UserError, match='holds no image'):
-        draw_detections(Runner(tmp_path, 0), tmp_path / 'out')
+        draw_predictions(Runner(tmp_path, 0), tmp_path / 'out')
 
 
 def test_an_image_that_was_loaded_as_stored_is_drawn_so(tmp_path):
@@ -92,8 +99,22 @@ def test_a_box_beyond_the_image_leaves_the_panels_of_one_size(tmp_path):
     runner = Runner(tmp_path, 1)
     (samples, _) = runner.test_dataloader
     samples[0].pred_instances.bboxes = torch.tensor([[8.0, -9, 40, 16]])
-    draw_detections(runner, tmp_path / 'out', count=1, columns=1, enlarge=4)
+    draw_predictions(runner, tmp_path / 'out', count=1, columns=1, enlarge=4)
     picture = mmcv.imread(str(tmp_path / 'out' / '0.png'))
     truth, prediction = np.split(picture, 2, axis=1)
     # Where neither has a box they are the same grey, and not moved.
     assert np.array_equal(truth[-24:], prediction[-24:]) and (truth[-24:] == 128).all()
+
+
+def test_a_prediction_is_drawn_where_it_was_found(tmp_path):
+    """As tools/infer.py draws it: in RGB, and however weak."""
+    (samples, _) = Runner(tmp_path, 1).test_dataloader
+    samples[0].pred_instances.scores[:] = 0.01
+    visualizer = DetLocalVisualizer(name='prediction')
+    visualizer.dataset_meta = dict(classes=['a'], palette=[(200, 30, 0)])
+    grey = np.full((SIZE, SIZE, 3), 128, np.uint8)
+    drawn = MMDet().draw_prediction(visualizer, *enlarge_sample(grey, samples[0], 4))
+    assert drawn.shape == (4 * SIZE, 4 * SIZE, 3)
+    rows, columns = np.nonzero((drawn[..., 0] > 150) & (drawn[..., 2] < 90))
+    found = np.array([columns.min(), rows.min(), columns.max(), rows.max()])
+    assert np.abs(found - 4 * np.array([8, 8, 16, 16])).max() <= 4

@@ -17,7 +17,8 @@ from mmspike.errors import UserError
 from mmspike.models.backbones import MetaSpikeFormer
 
 pytest.importorskip('mmpretrain', reason='the datasets are ones of mmpretrain')
-from mmspike.datasets.classification import HARDVS, EventDataset  # noqa: E402
+from mmspike.datasets.events import EventDataset  # noqa: E402
+from mmspike.datasets.hardvs import HARDVS  # noqa: E402
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 T, B, SIZE = 4, 2, 32

@@ -231,6 +231,10 @@ def test_misspelt_arguments_and_types(shapes, tmp_path, option, sentence):
         ('train_dataloader.batch_size=0', 'is 0, but a whole number from 1 was expected'),
         ('val_evaluator.metric=mAP', 'CocoMetric refuses what the config gives it (metric should'),
         ('optim_wrapper.optimizer.betas=[2,3]', 'AdamW refuses what the config gives it (Invalid'),
+        ('optim_wrapper.optimizer.lr=-1', 'AdamW refuses what the config gives it (Invalid learn'),
+        ('optim_wrapper.optimizer.lr=fast', "AdamW refuses what the config gives it ('<=' not sup"),
+        ('optim_wrapper.accumulative_counts=0', 'OptimWrapper refuses what the config gives it'),
+        ('train_dataloader.num_workers=-1', 'DataLoader refuses what the config gives it (num_wo'),
     ],
 )
 def test_values_that_are_refused(shapes, tmp_path, option, sentence):

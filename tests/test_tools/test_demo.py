@@ -61,7 +61,8 @@ def test_demo_with_a_tiny_model(shapes, tmp_path, monkeypatch, capsys, name, hos
     pytest.importorskip(host, reason='the library of this demo')
     monkeypatch.setattr(demos, 'generate_shapes', lambda root: generate_shapes(root, 6, 5, 64))
     tiny = str(CONFIG.with_name(config))
-    options = ['visualizer.type=DetLocalVisualizer'] if host == 'mmdet' else []
+    kind = dict(mmdet='DetLocalVisualizer', mmseg='SegLocalVisualizer')[host]
+    options = [f'visualizer.type={kind}']
     monkeypatch.setattr(demos, 'train', lambda argv: cli.train([tiny, *argv[1:], *options]))
     demos.demo([name, '--data-root', str(shapes), '--work-dir', str(tmp_path / 'work')])
     printed = capsys.readouterr().out

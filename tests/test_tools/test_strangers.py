@@ -129,27 +129,7 @@ class TestContent:
 
 
 class TestArchives:
-    """Zip files that are larger inside than outside, or whose members have paths."""
-
-    def test_checkpoint_that_unpacks_to_more(self, tmp_path):
-        torch.save({'state_dict': {'weight': torch.zeros(1_000_000)}}, tmp_path / 'whole.pth')
-        assert load_checkpoint_file(tmp_path / 'whole.pth')
-        with (
-            zipfile.ZipFile(tmp_path / 'whole.pth') as whole,
-            zipfile.ZipFile(tmp_path / 'bomb.pth', 'w', zipfile.ZIP_DEFLATED) as bomb,
-        ):
-            for name in whole.namelist():
-                bomb.writestr(name, whole.read(name))
-        with pytest.raises(UserError, match=r'bomb.pth. of \d+ bytes would unpack to 4000\d\d\d'):
-            load_checkpoint_file(tmp_path / 'bomb.pth')
-
-    def test_events_that_unpack_to_more(self, tmp_path, monkeypatch):
-        monkeypatch.setattr('mmspike.datasets.event_files.LEAST_BOMB', 100_000)
-        np.savez_compressed(tmp_path / 'bomb.npz', events=np.zeros((100_000, 4)))
-        with pytest.raises(UserError, match=r'bomb.npz. of \d+ bytes would unpack to 3200\d\d\d'):
-            read_events(str(tmp_path / 'bomb.npz'))
-        np.savez_compressed(tmp_path / 'good.npz', EVENTS)
-        assert np.array_equal(read_events(str(tmp_path / 'good.npz')), EVENTS)
+    """Zip files that are damaged, or whose members have paths."""
 
     @pytest.mark.parametrize('shape', [(10**15, 4), (2**62, 4)])
     def test_events_that_say_they_are_many(self, tmp_path, shape):

@@ -74,25 +74,28 @@ def generate(folder: Path, images: int, objects: int) -> None:
 def prepare(way: str, folder: str) -> None:
     """Build the dataset as training does, and print seconds and megabytes."""
     from mmdet.datasets import CocoDataset
+    from mmdet.datasets.transforms import LoadAnnotations
     from mmengine.config import ConfigDict
     from torch.utils.data import DataLoader
 
     from mmspike.checks.data import build_dataset
+    from mmspike.datasets.coco import CocoDataset as CheckedCocoDataset
 
+    kind = CheckedCocoDataset if way == 'with' else CocoDataset
     dataset = dict(
-        type=CocoDataset,
+        type=kind,
         data_root=folder,
         ann_file='told.json',
         data_prefix=dict(img='images'),
         metainfo=dict(classes=tuple(f'class {i}' for i in range(1, 81))),
         filter_cfg=dict(filter_empty_gt=True, min_size=32),
-        pipeline=[dict(type='LoadAnnotations', with_mask=True)],
+        pipeline=[LoadAnnotations(with_mask=True)],
     )
 
     def build() -> DataLoader:
-        options = {**dataset, 'pipeline': []}
+        options = {**dataset}
         del options['type']
-        return DataLoader(CocoDataset(**options))
+        return DataLoader(kind(**options))
 
     start = time.perf_counter()
     if way == 'with':

@@ -45,7 +45,7 @@ train_dataloader = dict(
         _delete_=True,
         type='MultiImageMixDataset',
         dataset=dict(
-            type='CocoDataset',
+            type='mmspike.CocoDataset',
             data_root=data_root,
             ann_file='annotations/instances_train2017.json',
             data_prefix=dict(img='train2017/'),

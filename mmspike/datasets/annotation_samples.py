@@ -13,6 +13,7 @@ from pycocotools import mask as masks
 from mmspike.datasets.transforms import (
     SIDEWAYS,
     TURNED,
+    LoadImageFromFile,
     orientation_of,
     warn_of_orientation,
 )
@@ -26,10 +27,18 @@ TIMES_OFF, AREA_OFF = 2, 16  # An area may be so many times that of its mask and
 SOME = 0.01  # Of the objects: so many may be odd.
 
 
-def check_sizes(images: list[dict], folder: str, path: str, loader: Mapping) -> None:
-    """Compare a few pictures, as they are loaded, with the sizes that the file gives them."""
-    own = loader.get('type') == 'mmspike.LoadImageFromFile'
-    turns = loader.get('color_type', 'color') in TURNED
+def check_sizes(dataset: Any, images: list[dict]) -> None:
+    """Compare a few pictures, as they are loaded, with the sizes that the file gives them.
+
+    Args:
+        dataset: A `CocoDataset`.
+        images: The pictures as its file lists them.
+    """
+    path, folder = dataset.ann_file, dataset.data_prefix.get('img') or ''
+    steps = (step for step in dataset.pipeline.transforms if hasattr(step, 'color_type'))
+    loader = next(steps, None)
+    own = isinstance(loader, LoadImageFromFile)
+    turns = getattr(loader, 'color_type', 'color') in TURNED
     warned = False
     for image in islice(images, 0, None, max(len(images) // PICTURES, 1)):
         file = os.path.join(folder, image['file_name'])
@@ -132,13 +141,6 @@ def _fits(told: Sequence[float], seen: Sequence[float], image: Mapping) -> bool:
         for x, y, width, height in (told, seen)
     )
     return all(abs(a - b) <= off for a, b in zip(*corners, strict=True))
-
-
-def loader_of(pipeline: object) -> Mapping:
-    """Give the step of a pipeline that loads the image, empty where there is none."""
-    steps = pipeline if isinstance(pipeline, list | tuple) else ()
-    loaders = (s for s in steps if isinstance(s, Mapping) and 'LoadImage' in str(s.get('type')))
-    return next(loaders, {})
 
 
 def is_shapeless(mask: Any) -> bool:

@@ -1,19 +1,12 @@
 """Validate COCO annotation files; mmdet silently accepts several mistakes in them."""
 
 import math
-import os
-import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-from unittest import mock
 
-from mmengine.dist import is_main_process
-from mmengine.registry import DATASETS
-
-from mmspike.checks.annotation_samples import check_sizes, compare_masks, is_shapeless, loader_of
+from mmspike.datasets.annotation_samples import check_sizes, is_shapeless
 from mmspike.errors import UserError
 
 # Of an object, COCO's layout demands these; without the others mmdet and its evaluator go on.
@@ -37,92 +30,21 @@ class AnnotationFile:
 
     Attributes:
         path: The file.
-        images: Number of its pictures.
         objects: Number of its annotations.
         left_out: Number of annotations that the dataset leaves out, by the reason.
     """
 
     path: str
-    images: int = 0
     objects: int = 0
     left_out: Counter[str] = field(default_factory=Counter)
 
 
-@contextmanager
-def checked_annotations(datasets: Iterable[Mapping]) -> Iterator[list[AnnotationFile]]:
-    """Check each annotation file as `CocoDataset` reads it, on the first process alone.
-
-    mmdet reads a file once, and so does this: it looks at what was read, before it is indexed.
+def check_annotations(dataset: Any, told: dict) -> AnnotationFile:
+    """Check what a dataset has read of its annotation file.
 
     Args:
-        datasets: The configs of the datasets that are built meanwhile.
-
-    Yields:
-        A list that is filled with a description of each file.
-
-    Raises:
-        UserError: As `check_annotations` does.
-    """
-    files: list[AnnotationFile] = []
-    if 'mmdet' not in sys.modules or not is_main_process():
-        yield files
-        return
-    from mmdet.datasets import CocoDataset
-
-    places = {}
-    for dataset in datasets:
-        root, ann_file, folders = places_of(dataset)
-        places[os.path.join(root, ann_file)] = dataset, os.path.join(root, folders.get('img') or '')
-
-    class CheckedCOCO(CocoDataset.COCOAPI):
-        def __init__(self, annotation_file: str | None = None) -> None:
-            self.path = annotation_file
-            try:
-                super().__init__(annotation_file)
-            except UserError:
-                raise
-            except (AssertionError, ValueError) as error:  # No object, or no JSON.
-                raise UserError(
-                    f"Annotation file '{self.path}' cannot be read as a JSON object ({error}); "
-                    'write it again.'
-                ) from error
-
-        def createIndex(self) -> None:  # noqa: N802
-            if self.path in places:
-                dataset, folder = places[self.path]
-                files.append(check_annotations(dataset, self.dataset, self.path, folder))
-            super().createIndex()
-            if len(self.anns) < len(self.dataset['annotations']):
-                raise UserError(
-                    f"Annotation file '{self.path}' gives an id to more than one annotation: they "
-                    f'are {len(self.dataset["annotations"])}, but their ids {len(self.anns)}; give '
-                    'each an id of its own.'
-                )
-            if self.path in places:
-                compare_masks(self, self.path, loads_masks(dataset.get('pipeline')))
-
-    with mock.patch.object(CocoDataset, 'COCOAPI', CheckedCOCO):
-        yield files
-
-
-def places_of(dataset: Mapping) -> tuple[str, str, Mapping]:
-    """Give data root, annotation file and folders of a dataset config, empty where it has none."""
-    ann_file, prefix = dataset.get('ann_file'), dataset.get('data_prefix')
-    return (
-        dataset.get('data_root') or '',
-        ann_file if isinstance(ann_file, str) else '',
-        prefix if isinstance(prefix, Mapping) else {},
-    )
-
-
-def check_annotations(dataset: Mapping, told: Any, path: str, folder: str) -> AnnotationFile:
-    """Check what was read of an annotation file.
-
-    Args:
-        dataset: The config of the dataset.
+        dataset: A `CocoDataset`.
         told: The content of the file. A test set without annotations gets an empty list of them.
-        path: Of the annotation file.
-        folder: Of the pictures.
 
     Returns:
         What the file holds.
@@ -131,7 +53,7 @@ def check_annotations(dataset: Mapping, told: Any, path: str, folder: str) -> An
         UserError: If the file is none of COCO's layout, if its categories are not the classes of
             the dataset in their order, or if boxes, masks or sizes cannot be right.
     """
-    test_mode = bool(dataset.get('test_mode'))
+    path, test_mode = dataset.ann_file, dataset.test_mode
     if test_mode and told.get('annotations') is None:
         told['annotations'] = []  # COCO's own test pictures have none.
     if not all(isinstance(told.get(key), list) for key in DEMANDED):
@@ -139,7 +61,12 @@ def check_annotations(dataset: Mapping, told: Any, path: str, folder: str) -> An
             f"Annotation file '{path}' must be a JSON object with the lists images, annotations "
             'and categories, as COCO lays it out, but it is not; convert it.'
         )
-    names = _classes(dataset)
+    names = dataset.metainfo.get('classes') or ()
+    if isinstance(names, str):
+        raise UserError(
+            f"metainfo.classes of the dataset is the text '{names}', but it must be a tuple; a "
+            f"single class takes a comma: classes=('{names}',)."
+        )
     _check_objects(told, path)
     _check_categories(names, told['categories'], told['annotations'], path)
     sizes = {image['id']: (image['width'], image['height']) for image in told['images']}
@@ -150,9 +77,9 @@ def check_annotations(dataset: Mapping, told: Any, path: str, folder: str) -> An
             f"Annotation file '{path}' gives id {ids[twice]} to more than one picture, such as "
             f"'{told['images'][twice]['file_name']}'; give each an id of its own."
         )
-    file = AnnotationFile(path, len(told['images']), len(told['annotations']))
+    file = AnnotationFile(path, len(told['annotations']))
     known = {category['id']: category['name'] in names for category in told['categories']}
-    with_masks = loads_masks(dataset.get('pipeline'))
+    with_masks = loads_masks(dataset)
     beyond = 0
     plain_ids = {type(annotation[key]) for annotation in told['annotations'] for key in IDS} <= {
         int
@@ -190,7 +117,7 @@ def check_annotations(dataset: Mapping, told: Any, path: str, folder: str) -> An
             f'({file.objects} of others), so there is nothing to learn or to score; complete the '
             'file, or correct image_id.'
         )
-    check_sizes(told['images'], folder, path, loader_of(dataset.get('pipeline')))
+    check_sizes(dataset, told['images'])
     return file
 
 
@@ -240,24 +167,6 @@ def _check_objects(told: dict[str, list[dict]], path: str) -> None:
             f"The ids of the pictures in '{path}' are numbers and texts, which COCO's evaluation "
             'cannot sort; write all as numbers.'
         )
-
-
-def _classes(dataset: Mapping) -> Sequence[str]:
-    """Tell the classes of a dataset: those of its config, or else of its class."""
-    metainfo = dataset.get('metainfo')
-    names = metainfo.get('classes') if isinstance(metainfo, Mapping) else None
-    if isinstance(names, str) and not os.path.isfile(names):
-        raise UserError(
-            f"metainfo.classes of the dataset is the text '{names}', but it must be a tuple; a "
-            f"single class takes a comma: classes=('{names}',)."
-        )
-    if names is None or isinstance(names, str):
-        kind = dataset['type']
-        if isinstance(kind, str):
-            with DATASETS.switch_scope_and_registry(None) as registry:
-                kind = registry.get(kind)
-        return kind._load_metainfo(metainfo and dict(metainfo)).get('classes') or ()
-    return names
 
 
 def _check_categories(
@@ -343,6 +252,6 @@ def _reaches_beyond(box: list[float], size: tuple[float, float]) -> bool:
     return x + width > right or y + height > bottom
 
 
-def loads_masks(pipeline: object) -> bool:
-    steps = pipeline if isinstance(pipeline, list | tuple) else ()
-    return any(isinstance(step, Mapping) and step.get('with_mask') for step in steps)
+def loads_masks(dataset: Any) -> bool:
+    """Tell whether a step of a dataset's pipeline loads masks."""
+    return any(getattr(step, 'with_mask', False) for step in dataset.pipeline.transforms)
