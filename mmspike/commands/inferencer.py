@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from PIL import Image
 from rich.progress import track
 from torch import Tensor
 
+from mmspike.commands.drawing import Painter
 from mmspike.commands.media import (
     Input,
     Video,
@@ -22,13 +22,11 @@ from mmspike.commands.media import (
     is_video,
     make_folder,
 )
-from mmspike.commands.pictures import enlarge_sample
 from mmspike.errors import UserError
 from mmspike.hosts.inferencers import HostModel
 
 TASKS = dict(mmdet='detection', mmseg='segmentation', mmpretrain='classification')
 NUM_BEST = 5
-SHORT_SIDE, LONG_SIDE = 480, 1600  # Small pictures are enlarged so far, for names to leave room.
 
 
 def check_score(threshold: float) -> None:
@@ -80,8 +78,7 @@ class Inferencer:
                 'but a picture needs a colour for each; set classes and palette in '
                 'test_dataloader.dataset.metainfo of the config.'
             )
-        # mmdet takes a tuple for a single colour.
-        self._palette = [tuple(color) for color in palette or []]
+        self._palette = palette if len(palette or []) >= len(self.classes) else None
 
     def __call__(
         self,
@@ -143,61 +140,56 @@ class Inferencer:
         height, width = image.shape[:2]
         if self.task == 'detection':
             found = sample.pred_instances
-            sample.pred_instances = found[found.scores >= threshold]
-        result = getattr(self, f'_{self.task}')(sample)
-        return dict(width=width, height=height, **result), partial(self._draw, sample)
+            sample.pred_instances = found[found.scores >= threshold].numpy()
+        result, draw = getattr(self, f'_{self.task}')(sample)
+        return dict(width=width, height=height, **result), draw
 
-    def _draw(self, sample: Any, image: np.ndarray) -> np.ndarray:
-        height, width = image.shape[:2]
-        factor = max(1, min(SHORT_SIDE // min(height, width), LONG_SIDE // max(height, width)))
-        image, sample = enlarge_sample(image, sample, factor)
-        return self.host.library.draw_prediction(self.host.visualizer, image, sample)
-
-    def _names(self, labels: Iterable[int]) -> list[str]:
-        """List a name for every label, a number where none is known, and let it be drawn."""
-        count = max(labels, default=-1) + 1
-        names = [*self.classes, *(f'class {i}' for i in range(len(self.classes), count))]
-        palette = self._palette if len(self._palette) >= len(names) else None
-        self.host.visualizer.dataset_meta = dict(classes=names, palette=palette)
-        return names
-
-    def _detection(self, sample: Any) -> dict:
+    def _detection(self, sample: Any) -> tuple[dict, Callable]:
         from pycocotools import mask as coco_mask  # Comes with mmdet.
 
         found = sample.pred_instances
         masks = found.get('masks')
-        labels = found.labels.tolist()
-        names = self._names(labels)
+        painter = self._painter(found.labels)
         instances = []
-        for i, label in enumerate(labels):
-            instance = {'label': label, 'class': names[label], 'score': float(found.scores[i])}
+        for i, (label, score) in enumerate(zip(found.labels.tolist(), found.scores, strict=True)):
+            instance = dict(label=label, **{'class': painter.classes[label]}, score=float(score))
             instance['bbox'] = found.bboxes[i].tolist()
             if masks is not None:
-                code = coco_mask.encode(np.asfortranarray(masks[i].numpy().astype(np.uint8)))
+                code = coco_mask.encode(np.asfortranarray(masks[i].astype(np.uint8)))
                 instance['mask'] = dict(size=code['size'], counts=code['counts'].decode())
             instances.append(instance)
-        return dict(instances=instances)
+        return dict(instances=instances), lambda image: painter.detections(image, found)
 
-    def _segmentation(self, sample: Any) -> dict:
+    def _segmentation(self, sample: Any) -> tuple[dict, Callable]:
         label_map = sample.pred_sem_seg.data[0].numpy()
+        painter = self._painter(label_map)
         labels, counts = np.unique(label_map, return_counts=True)
-        names = self._names(labels.tolist())
         classes = [
-            {'label': label, 'class': names[label], 'share': count / label_map.size}
+            {'label': label, 'class': painter.classes[label], 'share': count / label_map.size}
             for label, count in zip(labels.tolist(), counts.tolist(), strict=True)
         ]
         kind = np.uint8 if label_map.max() < 256 else np.uint16
-        return dict(classes=classes, label_map=label_map.astype(kind))
+        result = dict(classes=classes, label_map=label_map.astype(kind))
+        return result, lambda image: painter.segmentation(image, label_map)
 
-    def _classification(self, sample: Any) -> dict:
-        names = self._names(range(len(sample.pred_score)))
-        best = sample.pred_score.topk(min(NUM_BEST, len(names)))
-        sample.set_pred_label(best.indices)  # To be drawn.
+    def _classification(self, sample: Any) -> tuple[dict, Callable]:
+        scores = sample.pred_score
+        order = scores.argsort(descending=True)[:NUM_BEST]
+        painter = self._painter(np.arange(len(scores)))
+        best = [(int(label), float(scores[label])) for label in order]
         entries = [
-            {'label': label, 'class': names[label], 'score': score}
-            for score, label in zip(best.values.tolist(), best.indices.tolist(), strict=True)
+            {'label': label, 'class': painter.classes[label], 'score': score}
+            for label, score in best
         ]
-        return dict(**entries[0], best=entries)
+        result = dict(**entries[0], best=entries)
+        return result, lambda image: painter.classification(image, best)
+
+    def _painter(self, labels: np.ndarray) -> Painter:
+        """Build a painter that has a name for every label: a number where none is known."""
+        count = int(labels.max()) + 1 if labels.size else 0
+        names = [*self.classes, *(f'class {i}' for i in range(len(self.classes), count))]
+        palette = self._palette if len(names) == len(self.classes) else None
+        return Painter(names, palette)
 
 
 class _Run:

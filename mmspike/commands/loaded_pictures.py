@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import mmcv
 import numpy as np
 import torch
 from mmengine.dist import is_main_process
@@ -14,7 +13,7 @@ from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement
 from mmengine.visualization import Visualizer
 
-from mmspike.commands.pictures import enlarge_sample, write_sheet
+from mmspike.commands.pictures import draw_enlarged, write_sheet
 
 COUNT, COLUMNS = 4, 2
 WIDTH = 400  # Smaller pictures are enlarged, so that labels leave room.
@@ -66,7 +65,4 @@ def _draw(runner: Runner, sample: Any, path: Path) -> np.ndarray | None:
         return None
     factor = max(1, -(-WIDTH // image.shape[-1]))
     rgb = np.ascontiguousarray(image.permute(1, 2, 0).numpy()[..., ::-1])
-    runner.visualizer.add_datasample(
-        '', *enlarge_sample(rgb, truth, factor), draw_pred=False, out_file=str(path)
-    )
-    return mmcv.imread(str(path))
+    return draw_enlarged(runner.visualizer, rgb, truth, factor, path, draw_pred=False)

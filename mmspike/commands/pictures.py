@@ -51,9 +51,8 @@ def draw_predictions(
             found = sample.pred_instances
             sample.pred_instances = found[found.scores >= score_threshold]
         image = read_as_loaded(sample.img_path, sample.ori_shape)
-        file = str(Path(folder, Path(sample.img_path).with_suffix('.png').name))
-        runner.visualizer.add_datasample('', *enlarge_sample(image, sample, enlarge), out_file=file)
-        tiles.append(mmcv.imread(file))
+        file = Path(folder, Path(sample.img_path).with_suffix('.png').name)
+        tiles.append(draw_enlarged(runner.visualizer, image, sample, enlarge, file))
     return write_sheet(tiles, columns, Path(folder, 'overview.png'))
 
 
@@ -99,26 +98,38 @@ def draw_as_loaded(visualizer: Visualizer) -> None:
     visualizer.add_datasample = add_datasample
 
 
-def enlarge_sample(
-    image: np.ndarray, sample: BaseDataElement, factor: int
-) -> tuple[np.ndarray, BaseDataElement]:
-    """Enlarge an image with its objects or label maps, so that labels leave room.
+def draw_enlarged(
+    visualizer: Visualizer,
+    image: np.ndarray,
+    sample: BaseDataElement,
+    factor: int,
+    file: Path,
+    **options: Any,
+) -> np.ndarray:
+    """Draw the objects or label maps of a sample, enlarged so that labels leave room.
 
     Args:
-        image: The image, ``[H, W, 3]``.
+        visualizer: A visualizer of mmdet or mmseg.
+        image: The image in RGB, ``[H, W, 3]``.
         sample: Has the truth, the prediction or both.
         factor: How many times to enlarge them.
+        file: Where to write the picture.
+        **options: For ``add_datasample`` of the visualizer.
+
+    Returns:
+        The picture as it was written, in BGR.
     """
     size = image.shape[1] * factor, image.shape[0] * factor
     image = cv2.resize(image, size, interpolation=cv2.INTER_NEAREST)
-    enlarged = sample.new()
+    shown = BaseDataElement()
     for name, part in sample.items():
-        if name in ('gt_instances', 'pred_instances') and 'bboxes' in part:
-            enlarged.set_field(_enlarge(part, factor, size), name)
+        if name in ('gt_instances', 'pred_instances'):
+            shown.set_field(_enlarge(part, factor, size), name)
         elif name in ('gt_sem_seg', 'pred_sem_seg'):
             ids = part.data.repeat_interleave(factor, 1).repeat_interleave(factor, 2)
-            enlarged.set_field(PixelData(data=ids), name)
-    return image, enlarged
+            shown.set_field(PixelData(data=ids), name)
+    visualizer.add_datasample('', image, shown, out_file=str(file), **options)
+    return mmcv.imread(str(file))
 
 
 def _enlarge(instances: InstanceData, factor: int, size: tuple[int, int]) -> InstanceData:

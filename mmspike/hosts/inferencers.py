@@ -16,7 +16,7 @@ import torch
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.model import revert_sync_batchnorm
-from mmengine.registry import DATASETS, VISUALIZERS, DefaultScope
+from mmengine.registry import DATASETS, DefaultScope
 from torch import nn
 
 from mmspike.checkpoint import (
@@ -78,7 +78,6 @@ class HostModel:
         with DefaultScope.overwrite_default_scope(self.library.name), name_misspellings(config):
             self._inferencer = self.library.build_inferencer(config, self.device)
             self.meta = dataset_meta(config, weights, self.library)
-            self.visualizer = VISUALIZERS.get(f'{self.library.name}.{self.library.visualizer}')()
         self.model: nn.Module = revert_sync_batchnorm(self._inferencer.model).eval()
         if weights and checkpoint:
             check_fits(self.model, weights, checkpoint)
@@ -179,7 +178,7 @@ def inference_config(config: Config, library: Library) -> Config:
         )
     pipeline[0]['type'] = STOCK_LOADER
     config.test_dataloader = dict(dataset=dict(dataset, pipeline=pipeline))
-    # Backends would make folders of their own.
+    # Backends would make folders of their own; the pictures are drawn by mmspike.
     config.visualizer = dict(type=library.visualizer)
     return config
 

@@ -6,7 +6,6 @@ from copy import deepcopy
 from importlib import import_module
 from typing import Any
 
-import numpy as np
 from mmengine.config import Config, ConfigDict
 from mmengine.dataset import pseudo_collate
 from mmengine.runner import Runner
@@ -27,7 +26,6 @@ class Library:
         tta_model: Config of the model that merges the views of a picture, None if there is none.
         behind_flips: What transforms have in their names that must stand behind the flips of
             test-time augmentation.
-        drawing: Options by which its visualizer draws predictions.
         usual_size: Pixels of a side at which its models are compared, None if there is no such.
     """
 
@@ -37,7 +35,6 @@ class Library:
     visualizer: str
     tta_model: dict | None = None
     behind_flips: str | None = None
-    drawing: dict = dict(draw_gt=False)
     usual_size: int | None = None
 
     def make_sample(self, **meta: Any) -> Any:
@@ -101,17 +98,6 @@ class Library:
     def _draw(self, hook: dict, visualizer: dict, folder: str | None) -> None:
         """Let hook or visualizer draw, into a folder if one is given."""
         raise NotImplementedError
-
-    def draw_prediction(self, visualizer: Any, image: np.ndarray, sample: Any) -> np.ndarray:
-        """Draw a prediction over a picture, both in RGB.
-
-        Args:
-            visualizer: The library's visualizer, which knows the classes.
-            image: The picture, ``[H, W, 3]``.
-            sample: The data sample of the library.
-        """
-        visualizer.add_datasample('', image, sample, **self.drawing)
-        return visualizer.get_image()
 
     def use_tta(self, config: Config) -> None:
         """Exchange model and pipeline for those of test-time augmentation.

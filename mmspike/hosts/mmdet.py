@@ -25,7 +25,6 @@ class MMDet(Library):
         type='DetTTAModel',
         tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100),
     )
-    drawing = dict(draw_gt=False, pred_score_thr=0)
     # Boxes are flipped back inside the original picture, which padding before would have shifted.
     behind_flips = 'Pad'
 

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import numpy as np
 from mmengine.config import Config
 
 from .library import Library
@@ -25,9 +24,6 @@ class MMPretrain(Library):
         from mmpretrain import ImageClassificationInferencer
 
         return ImageClassificationInferencer(config, pretrained=False, device=device)
-
-    def draw_prediction(self, visualizer: Any, image: np.ndarray, sample: Any) -> np.ndarray:
-        return visualizer.visualize_cls(image, sample, **self.drawing)
 
     def _draw(self, hook: dict, visualizer: dict, folder: str | None) -> None:
         hook.update(enable=True, interval=1, out_dir=folder)

@@ -16,6 +16,7 @@ from threads import one_thread
 
 from mmspike.analysis.spike_driven import randomize_norms
 from mmspike.apis import Inferencer
+from mmspike.commands.drawing import Painter
 from mmspike.commands.infer import infer
 from mmspike.datasets.shapes import draw_scene
 from mmspike.errors import UserError
@@ -256,7 +257,7 @@ def test_video_gives_a_video_and_an_entry_a_frame(model, picture, tmp_path):
     capture = cv2.VideoCapture(str(tmp_path / 'out' / written['predictions'][0]['video']))
     assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == 3 and capture.get(cv2.CAP_PROP_FPS) == 5
     shown, frame = capture.read()
-    assert shown and frame.shape == (480, 640, 3)
+    assert shown and frame.shape[0] == 480 and frame.shape[1] > 640, 'the legend stands beside'
 
 
 def test_arrays_in_and_pictures_back_without_files(model, picture):
@@ -354,6 +355,17 @@ def test_pictures_are_not_written_over_the_inputs(model, picture, tmp_path):
     sentence = refusal(*model('mmpretrain'), folder, '--out-dir', tmp_path)
     assert 'choose another --out-dir' in sentence
     assert (folder / 'a.png').read_bytes() == picture.read_bytes()
+
+
+@pytest.mark.parametrize('count', [3, 150])
+def test_legend_of_many_classes_holds_those_in_the_picture(count):
+    palette = [(250 - i, i, 100) for i in range(count)]
+    painter = Painter([f'class {i}' for i in range(count)], palette)
+    label_map = np.repeat([[0, 2]], 8, axis=0).repeat(4, axis=1)
+    drawn = painter.segmentation(np.full((8, 8, 3), 128, np.uint8), label_map)
+    legend = drawn[:, 480:].reshape(-1, 3)
+    shown = {i for i in range(count) if (legend == palette[i]).all(axis=1).sum() > 50}
+    assert shown == ({0, 1, 2} if count == 3 else {0, 2})
 
 
 @pytest.mark.slow
