@@ -19,6 +19,7 @@ from mmspike.analysis.energy_report import read_rates, show, write_report
 from mmspike.checkpoint import allow_mmengine_types
 from mmspike.checks.data import build_dataset, check_classes, check_data
 from mmspike.checks.misspelt import name_misspellings
+from mmspike.commands.common import use_checked_datasets
 from mmspike.commands.media import find_images, make_folder
 from mmspike.compat import make_torchvision_importable
 from mmspike.config import config_parser, load_config
@@ -119,10 +120,11 @@ def _batches(config: Config, model: nn.Module) -> Iterator[dict]:
     """Load the images of the config's test dataloader one by one."""
     allow_mmengine_types()
     check_data(config, ['test'])
+    use_checked_datasets(config, ['test'])
     settings = config.test_dataloader.copy()
     settings.update(batch_size=1, num_workers=0, persistent_workers=False)
     build = cache(lambda: Runner.build_dataloader(settings))
-    with name_misspellings():
+    with name_misspellings(config):
         dataset = build_dataset(build, settings)
     check_classes(model, dataset)
     follow_model(model, dataset)

@@ -58,7 +58,9 @@ class Runner:
 
 
 def test_truth_stands_on_the_left_and_weak_predictions_are_left_out(tmp_path):
-    overview = draw_predictions(Runner(tmp_path, 3), tmp_path / 'out', count=3, columns=2, enlarge=4)
+    overview = draw_predictions(
+        Runner(tmp_path, 3), tmp_path / 'out', count=3, columns=2, enlarge=4
+    )
     sheet = mmcv.imread(str(overview))
     assert sheet.shape == (2 * 4 * SIZE + 8, 2 * 2 * 4 * SIZE + 8, 3)
     for index, found in ((0, True), (1, False)):
