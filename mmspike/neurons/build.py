@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import lru_cache
 from pathlib import Path
 
 from mmengine.logging import print_log
@@ -49,8 +50,9 @@ def build_neuron(cfg: dict | None = None, **overrides: object) -> nn.Module:
     """Build a neuron, or any activation: changing ``type`` to ReLU gives the ANN twin.
 
     Args:
-        cfg: The neuron's config; None is the model's neuron (`default_neuron`). Options of
-            neurons are left out for an activation that does not spike: a ReLU has no threshold.
+        cfg: The neuron's config; None is the model's neuron (`default_neuron`). An option that
+            only other neurons have is left out, so that ``type`` is a switch: a ReLU has no
+            threshold, a LIF no levels. For a `SpikingNeuron` the log says so.
         overrides: Options that the layer around the neuron asks for, likewise.
 
     Raises:
@@ -63,9 +65,10 @@ def build_neuron(cfg: dict | None = None, **overrides: object) -> nn.Module:
         return MODELS.build(cfg)  # It says that there is none.
     accepted = inspect.signature(cls).parameters
     takes_any = any(p.kind is p.VAR_KEYWORD for p in accepted.values())
+    of_others = _options_of(SpikingNeuron) - set(accepted)
+    foreign = set() if takes_any else of_others & set(cfg)
     if not is_spiking(cls):
-        of_neurons = _options_of(SpikingNeuron)
-        cfg = {k: v for k, v in cfg.items() if takes_any or k in accepted or k not in of_neurons}
+        cfg = {key: value for key, value in cfg.items() if key not in foreign}
     elif not takes_any and (missing := [name for name in overrides if name not in accepted]):
         raise UserError(
             f'{cls.__name__} takes no {missing[0]}, but the layer that it stands in asks for '
@@ -73,7 +76,16 @@ def build_neuron(cfg: dict | None = None, **overrides: object) -> nn.Module:
             'it does in mmspike.SpikingNeuron, or, if it is no spiking neuron, the attribute '
             'spiking = False.'
         )
+    for key in foreign & set(cfg):
+        if issubclass(cls, SpikingNeuron):
+            _tell_foreign(cls.__name__, key, str(cfg.pop(key)))
     return MODELS.build(cfg)
+
+
+@lru_cache
+def _tell_foreign(kind: str, key: str, value: str) -> None:
+    """Say once that an option is left out, as of a config whose ``type`` was switched."""
+    print_log(f'{kind} has no {key}, so {key}={value} of the config is left out.', 'current')
 
 
 def _options_of(cls: type[nn.Module]) -> set[str]:
