@@ -28,6 +28,8 @@ test_pipeline = [
 ]
 model = dict(
     data_preprocessor=dict(mean=[127.5] * 3, std=[64.0] * 3, size=(128, 128)),
+    # Binary, so that what the demo shows of its layers is 0 and 1.
+    backbone=dict(neuron=dict(_delete_=True, type='mmspike.LIF', v_threshold=0.5)),
     decode_head=dict(num_classes=4, loss_decode=dict(class_weight=None)),
 )
 # A picture takes a millisecond: a process for it would only take a core from the training.

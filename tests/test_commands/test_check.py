@@ -36,7 +36,7 @@ def small(name):
 @pytest.mark.parametrize('name', SPIKING)
 def test_every_shipped_config(name, capsys):
     config, model = small(name)
-    operands = record_operands(model, config, library_of(config), 96)
+    operands = record_operands(model, config, library_of(config), 96, 'unroll')
     check_operands(operands, is_integer_driven(config))
     assert sum(operand.is_first for operand in operands) == 1
     assert operands[0].kind in ('analog', 'integers')  # Events are counts.
