@@ -11,13 +11,8 @@ import mmcv  # noqa: E402
 from mmdet.structures import DetDataSample  # noqa: E402
 from mmdet.visualization import DetLocalVisualizer  # noqa: E402
 
-from mmspike.commands.pictures import (  # noqa: E402
-    draw_as_loaded,
-    draw_predictions,
-    enlarge_sample,
-)
+from mmspike.commands.pictures import draw_as_loaded, draw_predictions  # noqa: E402
 from mmspike.errors import UserError  # noqa: E402
-from mmspike.hosts.mmdet import MMDet  # noqa: E402
 
 SIZE = 24
 
@@ -104,17 +99,3 @@ def test_a_box_beyond_the_image_leaves_the_panels_of_one_size(tmp_path):
     truth, prediction = np.split(picture, 2, axis=1)
     # Where neither has a box they are the same grey, and not moved.
     assert np.array_equal(truth[-24:], prediction[-24:]) and (truth[-24:] == 128).all()
-
-
-def test_a_prediction_is_drawn_where_it_was_found(tmp_path):
-    """As tools/infer.py draws it: in RGB, and however weak."""
-    (samples, _) = Runner(tmp_path, 1).test_dataloader
-    samples[0].pred_instances.scores[:] = 0.01
-    visualizer = DetLocalVisualizer(name='prediction')
-    visualizer.dataset_meta = dict(classes=['a'], palette=[(200, 30, 0)])
-    grey = np.full((SIZE, SIZE, 3), 128, np.uint8)
-    drawn = MMDet().draw_prediction(visualizer, *enlarge_sample(grey, samples[0], 4))
-    assert drawn.shape == (4 * SIZE, 4 * SIZE, 3)
-    rows, columns = np.nonzero((drawn[..., 0] > 150) & (drawn[..., 2] < 90))
-    found = np.array([columns.min(), rows.min(), columns.max(), rows.max()])
-    assert np.abs(found - 4 * np.array([8, 8, 16, 16])).max() <= 4
