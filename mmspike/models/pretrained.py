@@ -1,7 +1,7 @@
 """A backbone's start: the weights of a classifier that was trained on ImageNet."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,13 @@ def choose_start(kind: str, pretrained: object, init_cfg: dict | list[dict] | No
     return pretrained
 
 
+def names_in(path: object) -> Collection[str]:
+    """Name the weights in a checkpoint file; none where there is no such file."""
+    if not isinstance(path, str) or not Path(path).expanduser().is_file():
+        return ()
+    return find_weights(load_checkpoint_file(path)).keys()
+
+
 def load_pretrained(backbone: Any, path: str) -> None:
     """Load a checkpoint into a backbone: one of ours, or a released one as it is.
 
@@ -78,6 +85,8 @@ def load_pretrained(backbone: Any, path: str) -> None:
             f'{next(iter(weights), "none")}, and not of this backbone; {WAY_OUT}.'
         )
     weights = {name: value for name, value in weights.items() if not name.startswith(new)}
+    if (reason := backbone.explain_misfit(weights)) is not None:
+        raise UserError(f"Checkpoint '{path}' {reason}, or {WAY_OUT}.")
     for name, shape, own in misfits(backbone, weights):
         raise UserError(
             f"Checkpoint '{path}' is of another size than this backbone: {name} is "

@@ -1,7 +1,7 @@
 """What every spiking backbone has around its stages: encoding, time, memory order, its start."""
 
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
@@ -249,6 +249,17 @@ class SpikingBackbone(ModuleMixin):
         """
         if self.pretrained:
             load_pretrained(self, self.pretrained)
+
+    def explain_misfit(self, names: Collection[str]) -> str | None:
+        """Say which option of this backbone a file of its own kind was trained without, or with.
+
+        Args:
+            names: The names of the file's weights, in the backbone.
+
+        Returns:
+            What follows the file's name in a sentence, or None.
+        """
+        return None
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         try:

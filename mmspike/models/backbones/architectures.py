@@ -1,13 +1,16 @@
-"""The sizes of Meta-SpikeFormer, the variants of its ablations, and the checks of both."""
+"""The sizes of the five-stage backbones, the variants of one's ablations, and their checks."""
 
 from mmspike.errors import UserError
 from mmspike.layers import ATTENTIONS, SHORTCUTS
 
 # Channels of the five outputs 1a, 1b, 2, 3, 4 (table 7); depths and heads are the same for all.
 ARCHITECTURES = {
-    '15m': dict(dims=(32, 64, 128, 256, 360), depths=(1, 1, 2, 6, 2), heads=8),
-    '31m': dict(dims=(48, 96, 192, 384, 480), depths=(1, 1, 2, 6, 2), heads=8),
-    '55m': dict(dims=(64, 128, 256, 512, 640), depths=(1, 1, 2, 6, 2), heads=8),
+    size: dict(dims=dims, depths=(1, 1, 2, 6, 2), heads=8)
+    for size, dims in {
+        '15m': (32, 64, 128, 256, 360),
+        '31m': (48, 96, 192, 384, 480),
+        '55m': (64, 128, 256, 512, 640),
+    }.items()
 }
 STRIDES = (2, 2, 2, 2, 1)
 NUM_CONV_STAGES = 3
@@ -58,27 +61,23 @@ def resolve_variant(variant: dict | None) -> dict:
     return variant
 
 
-def resolve_arch(arch: str | dict, variant: dict) -> dict:
-    """Look an architecture up, or check one given as a dict, and change it into the variant.
+def look_up_arch(arch: str | dict, known: dict[str, dict]) -> dict:
+    """Look an architecture up, or check one given as a dict.
 
     Args:
         arch: A name, or a dict of dims, depths and heads.
-        variant: All options, as `resolve_variant` returns them.
-
-    Returns:
-        The dict with `strides` added, one for each stage: None where a stage follows the one before
-        it directly.
+        known: The architectures that have a name.
 
     Raises:
         UserError: If the name is unknown or the dict does not describe five stages.
     """
     if isinstance(arch, str):
-        if arch not in ARCHITECTURES:
+        if arch not in known:
             raise UserError(
-                f'arch is {arch!r}, but it must be one of {", ".join(ARCHITECTURES)}, or a dict '
-                'of dims, depths and heads.'
+                f'arch is {arch!r}, but it must be one of {", ".join(known)}, or a dict of dims, '
+                'depths and heads.'
             )
-        arch = ARCHITECTURES[arch]
+        arch = known[arch]
     if not isinstance(arch, dict) or set(arch) != {'dims', 'depths', 'heads'}:
         raise UserError(
             f'arch is {arch!r}, but it must be a name or a dict with exactly the keys dims, '
@@ -94,6 +93,26 @@ def resolve_arch(arch: str | dict, variant: dict) -> dict:
     heads = arch['heads']
     if not isinstance(heads, int) or heads < 1:
         raise UserError(f'arch heads is {heads!r}, but it must be a positive integer.')
+    return arch
+
+
+def resolve_arch(arch: str | dict, known: dict[str, dict], variant: dict | None = None) -> dict:
+    """Look an architecture up, or check one given as a dict, and change it into the variant.
+
+    Args:
+        arch: A name, or a dict of dims, depths and heads.
+        known: The architectures that have a name.
+        variant: All options, as `resolve_variant` returns them; None is the published model's.
+
+    Returns:
+        The dict with `strides` added, one for each stage: None where a stage follows the one before
+        it directly.
+
+    Raises:
+        UserError: If the name is unknown or the dict does not describe five stages.
+    """
+    arch = look_up_arch(arch, known)
+    variant = variant or resolve_variant(None)
     dims = list(arch['dims'])
     strides: list[int | None] = list(STRIDES)
     if variant['stem_stride'] == STRIDES[0] * STRIDES[1]:
@@ -101,9 +120,9 @@ def resolve_arch(arch: str | dict, variant: dict) -> dict:
         strides[:2] = variant['stem_stride'], None
     if not variant['pyramid']:
         dims[-1], strides[-1] = dims[-2], None
-    if any(dim % heads for dim in dims[variant['conv_stages'] :]):
+    if any(dim % arch['heads'] for dim in dims[variant['conv_stages'] :]):
         raise UserError(
             f'arch dims are {arch["dims"]!r}, but those of the stages with attention must be '
-            f'multiples of heads ({heads}): change dims or heads.'
+            f'multiples of heads ({arch["heads"]}): change dims or heads.'
         )
     return dict(arch, dims=tuple(dims), strides=tuple(strides))

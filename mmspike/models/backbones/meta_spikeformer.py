@@ -15,7 +15,7 @@ from mmspike.layers import (
 )
 from mmspike.registry import MODELS
 
-from .architectures import resolve_arch, resolve_variant
+from .architectures import ARCHITECTURES, resolve_arch, resolve_variant
 from .five_stages import FiveStages
 from .meta_spikeformer_released import RELEASED
 
@@ -69,7 +69,7 @@ class MetaSpikeFormer(FiveStages):
     ) -> None:
         self.size = arch if isinstance(arch, str) and not variant else None
         self.variant = resolve_variant(variant)
-        arch = resolve_arch(arch, self.variant)
+        arch = resolve_arch(arch, ARCHITECTURES, self.variant)
         super().__init__(arch, time_steps=time_steps, **kwargs)
 
     def build_stages(self, in_channels: int, norm_cfg: dict | None) -> None:

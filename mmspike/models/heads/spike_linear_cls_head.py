@@ -8,6 +8,7 @@ from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
 from mmspike.layers import SpikingHead, make_spiking
+from mmspike.neurons import SpikingNeuron
 from mmspike.registry import MODELS
 
 
@@ -15,7 +16,11 @@ from mmspike.registry import MODELS
 class SpikeLinearClsHead(SpikingHead, LinearClsHead):
     """A neuron, a linear layer, and the mean over time.
 
-    Args: as of `mmpretrain.models.LinearClsHead`.
+    Args:
+        args: As of `mmpretrain.models.LinearClsHead`.
+        counts: Let the linear layer see counts of spikes where the neuron is a normalized one, as
+            in the released classifiers of E-SpikeFormer.
+        kwargs: As of `mmpretrain.models.LinearClsHead`.
 
     Shape:
         - input: a tuple whose last is ``[T*B, C]``, the global average of membrane potentials
@@ -23,6 +28,12 @@ class SpikeLinearClsHead(SpikingHead, LinearClsHead):
     """
 
     readouts = ('fc',)
+
+    def __init__(self, *args: Any, counts: bool = False, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for module in self.modules():
+            if counts and isinstance(module, SpikingNeuron):
+                module.unit = 1.0
 
 
 @MODELS.register_module()
