@@ -18,7 +18,9 @@ from mmspike.hosts import LIBRARIES, library_of
 from mmspike.neurons import set_time_steps
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
-SPIKING = sorted(path.stem for path in CONFIGS.glob('*metaspike*.py'))
+SPIKING = sorted(
+    path.stem for word in ('metaspike', 'espikeformer') for path in CONFIGS.glob(f'*{word}*.py')
+)
 TINY = CONFIGS / 'semantic_fpn_metaspike-tiny_t1_shapes.py'
 
 
@@ -36,7 +38,9 @@ def small(name):
 @pytest.mark.parametrize('name', SPIKING)
 def test_every_shipped_config(name, capsys):
     config, model = small(name)
-    operands = record_operands(model, config, library_of(config), 96)
+    counts = 'levels' in config.model.backbone.neuron
+    form = 'unroll' if counts else 'spike'
+    operands = record_operands(model, config, library_of(config), 96, form)
     check_operands(operands, is_integer_driven(config))
     assert sum(operand.is_first for operand in operands) == 1
     assert operands[0].kind in ('analog', 'integers')  # Events are counts.
