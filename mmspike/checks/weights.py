@@ -100,11 +100,12 @@ def check_start(model: nn.Module, checkpoint: dict, path: str | Path) -> str | N
 def _check_options(model: nn.Module, weights: Mapping, path: str | Path) -> None:
     """Demand that a backbone has the options that a checkpoint of its kind was trained with."""
     for name, backbone in model.named_modules():
+        if not hasattr(backbone, 'explain_misfit'):
+            continue
         prefix = f'{name}.' if name else ''
         own = [key.removeprefix(prefix) for key in weights if key.startswith(prefix)]
-        if own and hasattr(backbone, 'explain_misfit'):
-            if (reason := backbone.explain_misfit(own)) is not None:
-                raise UserError(f"Checkpoint '{path}' {reason}, or give another checkpoint.")
+        if own and (reason := backbone.explain_misfit(own)) is not None:
+            raise UserError(f"Checkpoint '{path}' {reason}, or give another checkpoint.")
 
 
 def is_wrapped(model: nn.Module) -> bool:
