@@ -18,7 +18,7 @@ from mmspike.errors import UserError
 from mmspike.layers import ESDSA, SpikeSepConv
 from mmspike.models.backbones import ESpikeFormer, MetaSpikeFormer
 from mmspike.models.backbones.espikeformer_released import RELEASED
-from mmspike.neurons import ILIF, NILIF, SpikingNeuron, set_time_steps
+from mmspike.neurons import ILIF, NILIF, SpikingNeuron, default_neuron, set_time_steps
 
 B, D = 2, 4
 SCALES = ['', '_layerscale']
@@ -318,3 +318,15 @@ def test_sepconv_has_a_neuron_before_each_convolution():
         (1, 1, 8),
     ]
     assert all(isinstance(conv.neuron, SpikingNeuron) for conv in convs)
+
+
+@pytest.mark.parametrize('kind', ['SpikeLinearClsHead', 'SpikeDistilledClsHead'])
+def test_every_linear_layer_of_a_head_sees_counts_where_it_is_asked_for(kind):
+    pytest.importorskip('mmpretrain', reason='the heads are of mmpretrain')
+    from mmspike.models import heads
+
+    for counts, unit in ((True, 1.0), (False, 0.25)):
+        with default_neuron(dict(type=NILIF, levels=4)):
+            head = getattr(heads, kind)(in_channels=8, num_classes=3, counts=counts)
+        units = [m.unit for m in head.modules() if isinstance(m, SpikingNeuron)]
+        assert units == [unit] * (2 if 'Distilled' in kind else 1)

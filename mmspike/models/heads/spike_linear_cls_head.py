@@ -31,8 +31,12 @@ class SpikeLinearClsHead(SpikingHead, LinearClsHead):
 
     def __init__(self, *args: Any, counts: bool = False, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.counts = counts
+        self._hand_on_counts()
+
+    def _hand_on_counts(self) -> None:
         for module in self.modules():
-            if counts and isinstance(module, SpikingNeuron):
+            if self.counts and isinstance(module, SpikingNeuron):
                 module.unit = 1.0
 
 
@@ -44,8 +48,8 @@ class SpikeDistilledClsHead(SpikeLinearClsHead):
     and half from the teacher's decisions. The released 55M was trained so.
 
     Args:
-        args: As of `mmpretrain.models.LinearClsHead`.
-        kwargs: As of `mmpretrain.models.LinearClsHead`.
+        args: As of `SpikeLinearClsHead`.
+        kwargs: As of `SpikeLinearClsHead`.
 
     Shape:
         - input: a tuple whose last is ``[T*B, C]``
@@ -62,6 +66,7 @@ class SpikeDistilledClsHead(SpikeLinearClsHead):
         super().__init__(*args, **kwargs)
         self.fc_kd = nn.Linear(self.in_channels, self.num_classes)
         make_spiking(self, ['fc_kd'])
+        self._hand_on_counts()
 
     def forward(self, feats: tuple[Tensor, ...]) -> Tensor:
         return (super().forward(feats) + self.fc_kd(self.pre_logits(feats))) / 2
