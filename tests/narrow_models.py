@@ -3,8 +3,6 @@
 from mmengine.config import Config, ConfigDict
 from mmengine.registry import MODELS, DefaultScope
 
-from mmspike.models.backbones import MetaSpikeFormer
-
 ARCH = dict(dims=(8, 8, 16, 16, 16), depths=(1,) * 5, heads=2)
 MOST = 16  # Channels of neck and heads.
 
@@ -17,7 +15,7 @@ def narrow(config: Config) -> ConfigDict:
     backbone = config.model.backbone
     with DefaultScope.overwrite_default_scope(config.default_scope):
         own = MODELS.build(dict(backbone, init_cfg=None))
-    slim = MetaSpikeFormer(ARCH, variant=backbone.get('variant'))
+    slim = type(own)(ARCH, **({'variant': backbone.variant} if 'variant' in backbone else {}))
     widths = {
         channels: slim.out_channels[i]
         for i, channels in zip(own.out_indices, own.out_channels, strict=True)

@@ -38,6 +38,11 @@ def released_checkpoint(size: str, distilled: bool = False) -> dict:
             for name, shape in manifest.items()
             if name.startswith('head.')
         }
+    return stand_in(manifest)
+
+
+def stand_in(manifest: dict[str, list[int]]) -> dict:
+    """The content of a file whose parameters have these names and shapes."""
     model = {name: torch.from_numpy(np.asarray(_value(name, s))) for name, s in manifest.items()}
     return {'model': model, 'epoch': 199}
 

@@ -15,7 +15,10 @@ SHIPPED = sorted(path.name for path in CONFIGS.glob('*.py'))
 # The paper trains them from scratch.
 FROM_SCRATCH = ('yolox_metaspike_t1_coco.py', 'yolox_metaspike_t4_coco.py')
 # The last alternative is a baseline without spikes.
-NAME = re.compile(r'([a-z0-9_]+_)?(metaspike(-[a-z0-9]+)*(_t\d+)?|resnet18)_[a-z0-9_]+\.py')
+NAME = re.compile(
+    r'([a-z0-9_]+_)?(metaspike(-[a-z0-9]+)*(_t\d+)?|espikeformer-[a-z0-9]+_t\d+|resnet18)_[a-z0-9_]+\.py'
+)
+SPIKING = ('metaspike', 'espikeformer')
 STEPS_4 = [name for name in SHIPPED if '_t4_' in name]
 SPLITS = ('train', 'val', 'test')
 METAFILES = [CONFIGS.parent / file for file in load(CONFIGS.parent / 'model-index.yml')['Import']]
@@ -139,7 +142,7 @@ def is_segmentor(config):
 
 def test_time_steps_stand_in_the_backbone_alone(config, name):
     text = str(config.model.to_dict())
-    spikes = 'metaspike' in name
+    spikes = any(word in name for word in SPIKING)
     assert text.count("'time_steps'") == spikes
     assert ('time_steps' in config.model.backbone) == spikes
     if spikes:

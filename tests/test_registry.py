@@ -102,15 +102,19 @@ OF_MMPRETRAIN = (
 OF_MMSEG = ('SpikeFPNHead', 'SpikeUPerHead', 'SpikeFCNHead', 'SpikeEncoderDecoder')
 OF_MMSEG += ('CrossEntropyLoss',)
 OF_NONE = ('LIF', 'SpikeConv2d', 'SpikeConvTranspose2d', 'SpikeLinear', 'MetaSpikeFormer')
-OF_NONE += ('SpikeReadoutConv2d', 'SpikeReadoutLinear')
+OF_NONE += ('ILIF', 'NILIF', 'PLIF', 'ESpikeFormer', 'SpikeReadoutConv2d', 'SpikeReadoutLinear')
 MODEL_ARGUMENTS = {
     'LIF': {},
+    'ILIF': {},
+    'NILIF': {},
+    'PLIF': {},
     'SpikeConv2d': dict(in_channels=1, out_channels=1, kernel_size=1),
     'SpikeConvTranspose2d': dict(in_channels=1, out_channels=1, kernel_size=1),
     'SpikeLinear': dict(in_features=1, out_features=1),
     'SpikeReadoutConv2d': dict(in_channels=1, out_channels=1, kernel_size=1),
     'SpikeReadoutLinear': dict(in_features=1, out_features=1),
     'MetaSpikeFormer': dict(arch=TINY),
+    'ESpikeFormer': dict(arch=TINY),
     'SpikeFPN': dict(in_channels=[8, 8], out_channels=8, num_outs=2),
     'SpikeRPNHead': RPN,
     'SpikeRoIExtractor': dict(roi_layer=ROI_LAYER, out_channels=8, featmap_strides=[4]),

@@ -35,6 +35,7 @@ def check_fits(
         UserError: If a shape differs or a parameter of the model is absent.
     """
     model, weights = unwrap(model), find_weights(checkpoint)
+    _check_options(model, weights, path)
     warn_of_other_neurons(model, checkpoint, path)
     for name, shape, own in misfits(model, weights):
         there = f'{name} is {show_shape(shape)} there and {show_shape(own)} in the config'
@@ -76,6 +77,7 @@ def check_start(model: nn.Module, checkpoint: dict, path: str | Path) -> str | N
     way_out = 'set --cfg-options load_from=FILE, or load_from=None to start from scratch'
     if not weights.keys() & model.state_dict().keys():
         raise UserError(f"Checkpoint '{path}' holds no weight of this model; {way_out}.")
+    _check_options(model, weights, path)
     warn_of_other_neurons(model, checkpoint, path)
     differing = list(misfits(model, weights))
     for name, shape, own in differing:
@@ -93,6 +95,17 @@ def check_start(model: nn.Module, checkpoint: dict, path: str | Path) -> str | N
             f'{show_shape(own)} in the config; {way_out}.'
         )
     return None
+
+
+def _check_options(model: nn.Module, weights: Mapping, path: str | Path) -> None:
+    """Demand that a backbone has the options that a checkpoint of its kind was trained with."""
+    for name, backbone in model.named_modules():
+        if not hasattr(backbone, 'explain_misfit'):
+            continue
+        prefix = f'{name}.' if name else ''
+        own = [key.removeprefix(prefix) for key in weights if key.startswith(prefix)]
+        if own and (reason := backbone.explain_misfit(own)) is not None:
+            raise UserError(f"Checkpoint '{path}' {reason}, or give another checkpoint.")
 
 
 def is_wrapped(model: nn.Module) -> bool:

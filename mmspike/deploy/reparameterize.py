@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_weights, fuse_linear_bn_weights
 
 from mmspike.errors import UserError
-from mmspike.layers import ConvNorm, RepConv, SepConv, SpikeConv2d, SpikeLinear
+from mmspike.layers import ConvNorm, LocalMetaBlock, RepConv, SepConv, SpikeConv2d, SpikeLinear
 
 from .unroll import fold_units, unroll
 
@@ -22,8 +22,8 @@ FORMS = ('spike', 'fast', 'unroll')
 def reparameterize(model: nn.Module, form: str = 'spike') -> nn.Module:
     """Copy a trained model into the form in which it runs.
 
-    All forms fold each batch norm into the convolution or linear layer before it and compute what
-    the model computes, up to rounding.
+    All forms fold each batch norm, and a scale behind it, into the convolution or linear layer
+    before it and compute what the model computes, up to rounding.
 
     - ``'spike'`` is what a chip runs: RepConv becomes one dense 3x3 convolution, and SepConv's
       depthwise and second pointwise convolution one dense 7x7 from 2C to C, so that every weight
@@ -93,6 +93,7 @@ class _Merger:
             ConvNorm: lambda module, name: fold(module.conv, module.norm, name),
             ConvModule: self._conv_module,
             SpikeLinear: self._linear,
+            LocalMetaBlock: self._scaled_block,
         }
 
     def merge(self, module: nn.Module, name: str) -> nn.Module:
@@ -100,9 +101,16 @@ class _Merger:
         for kind, merge in self.merges.items():
             if isinstance(module, kind):
                 return merge(module, name)
+        return self._children(module, name)
+
+    def _children(self, module: nn.Module, name: str) -> nn.Module:
         for own_name, child in module.named_children():
             setattr(module, own_name, self.merge(child, f'{name}.{own_name}'))
         return module
+
+    def _scaled_block(self, module: LocalMetaBlock, name: str) -> nn.Module:
+        module.fold_scales()  # Into norms, which merge.
+        return self._children(module, name)
 
     def _rep_conv(self, module: RepConv, name: str) -> nn.Module:
         norm = module.norm1.norm

@@ -1,4 +1,4 @@
-"""Spike-driven self-attention (SDSA), the token mixer of Meta-SpikeFormer's transformer blocks."""
+"""Spike-driven self-attention (SDSA), the token mixer of transformer blocks."""
 
 import math
 from collections.abc import Sequence
@@ -53,6 +53,7 @@ class SDSA3(nn.Module):
     operands: tuple[str, ...] = ('query', 'key', 'value')
     threshold = 0.5
     scale = 0.125
+    value_ratio = 1  # How many times as wide V is.
     factors = 3  # How many operands are multiplied before the sums fire.
     sub_steps = 1  # How many binary steps make one of time, once it is unrolled.
     learnable_threshold = False
@@ -74,10 +75,11 @@ class SDSA3(nn.Module):
                 f'{channels} channels cannot be divided among {num_heads} attention heads: choose '
                 'dims that are multiples of heads.'
             )
-        self.num_heads = num_heads
+        self.channels, self.num_heads = channels, num_heads
         self.neuron = build_neuron(neuron)
         for name in self.operands:
-            self.add_module(f'{name}_conv', _projection(channels, norm_cfg, linear_qkv))
+            wide = self.value_ratio * channels if name == 'value' else channels
+            self.add_module(f'{name}_conv', _projection(channels, wide, norm_cfg, linear_qkv))
             self.add_module(f'{name}_neuron', build_neuron(neuron))
         # The threshold is that of the released, decayed-input form; the paper's is tau times it.
         own: Any = self.neuron
@@ -89,14 +91,15 @@ class SDSA3(nn.Module):
         self.attention_neuron = build_neuron(
             neuron,
             v_threshold=threshold,
-            input_gain=full**self.factors / self.scale,
+            input_gain=full**self.factors / self._scale_for(channels // num_heads),
             **learnable,
         )
         # A fixed threshold bounds what a count of spikes can do. A ReLU has none: in the ANN twin
         # the sum over positions would grow with the image, so it averages instead; the norms behind
         # it take the factor out at the size of training.
         self.averages = not is_spiking(self.attention_neuron)
-        self.proj = _projection(channels, norm_cfg, linear_proj)
+        wide = self.value_ratio * channels
+        self.proj = _projection(wide, channels, norm_cfg, linear_proj)
         # The rows of the paper's table 11; Q, K and V are made of the same spikes, and share one.
         numbers = '/'.join(REP_CONVS[name] for name in self.operands)
         qkv, proj = ('Linear' if linear else 'RepConv' for linear in (linear_qkv, linear_proj))
@@ -105,6 +108,10 @@ class SDSA3(nn.Module):
             **{f'{name}_neuron': f'SDSA {name[0].upper()}' for name in self.operands},
             'proj': f'SDSA {proj}-4',
         }
+
+    def _scale_for(self, head_channels: int) -> float:
+        """The factor of the product at so many channels of Q in a head."""
+        return self.scale
 
     def forward(self, x: Tensor) -> Tensor:
         spikes = self.neuron(x)
@@ -115,9 +122,9 @@ class SDSA3(nn.Module):
         return self.proj(self.attend(*operands))
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """Mix the positions of spikes; every argument and the result are ``[T*B, C, H, W]``."""
+        """Mix the positions of spikes, ``[T*B, C, H, W]``; the result is as wide as V."""
         # n = T*B, h heads, d channels a head, p positions (H*W)
-        shape = query.shape
+        shape = value.shape
         query, key, value = (self._split(x) for x in (query, key, value))
         if self.sub_steps > 1:
             # The products see the binary sub-steps of K, then of Q: they select what is added.
@@ -126,7 +133,7 @@ class SDSA3(nn.Module):
             context = (value @ key.transpose(-1, -2)).sum(dim=0)
             attention = (context @ query).sum(dim=0).reshape(shape)
             return self._fire(attention, shape)
-        context = value @ key.transpose(-1, -2)  # [n, h, d, d]
+        context = value @ key.transpose(-1, -2)  # [n, h, d of V, d]
         if self.averages:
             context = context / key.shape[-1]
         attention = (context @ query).reshape(shape)  # [n, h, d, p] -> [n, C, H, W]
@@ -182,10 +189,11 @@ class SDSA3(nn.Module):
     def operand_macs(self, operand: Tensor) -> int:
         """Count the multiply-accumulates that an operand ``[T*B, C, H, W]`` takes part in.
 
-        They are N D^2 / heads for each sample and operand, which the operand's rate of firing turns
-        into additions (the paper's table 6); N D in SDSA-1 and 2.
+        They are N D^2 / heads for each sample and operand, times what V is wider, which the
+        operand's rate of firing turns into additions (the paper's table 6); N D in SDSA-1 and 2.
         """
-        return operand.numel() * operand.shape[1] // self.num_heads
+        positions = operand.numel() // operand.shape[1]
+        return positions * self.channels**2 * self.value_ratio // self.num_heads
 
 
 class _ChannelGate(SDSA3):
@@ -248,10 +256,51 @@ class SDSA4(SDSA3):
     learnable_threshold = True
 
 
+class ESDSA(SDSA3):
+    r"""The attention of E-SpikeFormer: :math:`\mathrm{SN}(2 / \sqrt{d}\,(Q K^T) V)`, V wider.
+
+    Spike-driven Transformer V3 (Yao et al., TPAMI 2025). It is SDSA-3 with linear layers for Q, K,
+    V and the projection, V four times as wide, and a scale that follows d, the channels of Q in a
+    head. The product of K and V comes first, so the cost is linear in the positions.
+
+    Args:
+        channels: The number of channels C of the input, Q and K.
+        num_heads: The number of heads, which divides C.
+        neuron: Config of the neurons; None is the model's.
+        norm_cfg: Config of the norms.
+
+    Shape:
+        - input, output: ``[T*B, C, H, W]``
+
+    Raises:
+        UserError: As of `SDSA3`.
+    """
+
+    value_ratio = 4
+
+    def __init__(
+        self,
+        channels: int,
+        num_heads: int = 8,
+        neuron: dict | None = None,
+        norm_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(channels, num_heads, neuron, norm_cfg, linear_qkv=True, linear_proj=True)
+        # One linear layer each.
+        self.row_names = {
+            **{f'{name}_conv': 'ESDSA Linear Q/K/V' for name in self.operands},
+            **{f'{name}_neuron': f'ESDSA {name[0].upper()}' for name in self.operands},
+            'proj': 'ESDSA Linear',
+        }
+
+    def _scale_for(self, head_channels: int) -> float:
+        return 2 / math.sqrt(head_channels)
+
+
 ATTENTIONS = {'sdsa3': SDSA3, 'sdsa1': SDSA1, 'sdsa2': SDSA2, 'sdsa4': SDSA4}
 
 
-def _projection(channels: int, norm_cfg: dict | None, linear: bool) -> nn.Module:
+def _projection(channels: int, out_channels: int, norm_cfg: dict | None, linear: bool) -> nn.Module:
     if not linear:
         return RepConv(channels, norm_cfg)
-    return ConvNorm(nn.Conv2d(channels, channels, 1, bias=False), norm_cfg)
+    return ConvNorm(nn.Conv2d(channels, out_channels, 1, bias=False), norm_cfg)

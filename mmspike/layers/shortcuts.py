@@ -1,4 +1,4 @@
-"""Blocks of Meta-SpikeFormer and their shortcuts: what passes is potentials, spikes or counts.
+"""Blocks of mixers and their shortcuts: what passes is potentials, spikes or counts.
 
 The three shortcuts differ in where the neuron stands that each mixer begins with. A stage always
 takes membrane potentials, and its last block leaves what the neuron of the next layer expects.
@@ -7,6 +7,8 @@ takes membrane potentials, and its last block leaves what the neuron of the next
 from copy import deepcopy
 from typing import Any
 
+import torch
+from mmengine.utils.dl_utils.parrots_wrapper import _BatchNorm
 from torch import Tensor, nn
 
 from mmspike.errors import UserError
@@ -36,6 +38,60 @@ class MetaBlock(nn.Module):
         if self.token_mixer is not None:
             x = x + self.token_mixer(x)
         return x + self.channel_mixer(x)
+
+
+class LocalMetaBlock(nn.Module):
+    r"""A local, a token and a channel mixer, each with a membrane shortcut.
+
+    :math:`U \leftarrow U + s\,f(\mathrm{SN}(U))` for each mixer f, as in the transformer blocks of
+    E-SpikeFormer (Yao et al., TPAMI 2025); s is a learned scale of each channel, or 1.
+
+    Args:
+        local_mixer: What mixes neighbouring positions.
+        token_mixer: What mixes all positions.
+        channel_mixer: What mixes channels.
+        scaled_channels: The number of channels C, which get scales; None is none of them.
+
+    Shape:
+        - input, output: ``[T*B, C, H, W]``
+    """
+
+    def __init__(
+        self,
+        local_mixer: nn.Module,
+        token_mixer: nn.Module,
+        channel_mixer: nn.Module,
+        scaled_channels: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.local_mixer = local_mixer
+        self.token_mixer = token_mixer
+        self.channel_mixer = channel_mixer
+        self.scales = None
+        if scaled_channels:
+            ones = [nn.Parameter(torch.ones(scaled_channels)) for _ in self._mixers()]
+            self.scales = nn.ParameterList(ones)
+
+    def _mixers(self) -> tuple[nn.Module, nn.Module, nn.Module]:
+        return self.local_mixer, self.token_mixer, self.channel_mixer
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.scales is None:
+            for mixer in self._mixers():
+                x = x + mixer(x)
+            return x
+        for mixer, scale in zip(self._mixers(), self.scales, strict=True):
+            x = x + mixer(x) * scale.view(-1, 1, 1)
+        return x
+
+    def fold_scales(self) -> None:
+        """Let the norm at the end of each mixer take its scale."""
+        for mixer, scale in zip(self._mixers(), self.scales or (), strict=False):
+            # Modules are registered in the order in which they run.
+            norm = [module for module in mixer.modules() if isinstance(module, _BatchNorm)][-1]
+            norm.weight.mul_(scale)
+            norm.bias.mul_(scale)
+        self.scales = None
 
 
 def take_entry_neuron(module: nn.Module) -> nn.Module:

@@ -1,4 +1,7 @@
-"""The convolutional token mixer of Meta-SpikeFormer: it exchanges information between positions."""
+"""Convolutional token mixers: they exchange information between positions."""
+
+from collections import OrderedDict
+from typing import Any
 
 from mmcv.cnn import build_norm_layer
 from torch import Tensor, nn
@@ -33,3 +36,46 @@ class SepConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.norm(self.pointwise2(self.depthwise(self.pointwise1(x))))
+
+
+class SpikeSepConv(nn.Sequential):
+    """Separable convolution on spikes, a neuron and a norm for each of its three convolutions.
+
+    The convolution of E-SpikeFormer's blocks (Yao et al., TPAMI 2025). Unlike in `SepConv` a neuron
+    stands between any two convolutions, so a chip runs it as it is: pointwise, depthwise,
+    pointwise.
+
+    Args:
+        channels: The number of channels C.
+        kernel_size: Of the depthwise convolution.
+        ratio: How many times C the channels between are.
+        neuron: Config of the neurons; None is the model's.
+        norm_cfg: Config of the norms.
+
+    Shape:
+        - input, output: ``[T*B, C, H, W]``
+    """
+
+    row_names = {
+        'pointwise1': 'SepConv PWConv1',
+        'depthwise': 'SepConv DWConv',
+        'pointwise2': 'SepConv PWConv2',
+    }
+
+    def __init__(
+        self,
+        channels: int,
+        kernel_size: int = 7,
+        ratio: int = 2,
+        neuron: dict | None = None,
+        norm_cfg: dict | None = None,
+    ) -> None:
+        hidden = ratio * channels
+        options: dict[str, Any] = {'neuron': neuron, 'norm_cfg': norm_cfg}
+        super().__init__(
+            OrderedDict(
+                pointwise1=spike_conv_norm(channels, hidden, **options),
+                depthwise=spike_conv_norm(hidden, hidden, kernel_size, groups=hidden, **options),
+                pointwise2=spike_conv_norm(hidden, channels, **options),
+            )
+        )

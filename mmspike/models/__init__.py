@@ -14,7 +14,8 @@ from mmspike import layers
 from mmspike.compat import make_torchvision_importable
 
 from . import backbones
-from .backbones import MetaSpikeFormer
+from .backbones import ESpikeFormer, MetaSpikeFormer
+from .spiking_backbone import SpikingBackbone
 from .spiking_model import SpikingModel
 
 if TYPE_CHECKING:
@@ -28,7 +29,14 @@ if TYPE_CHECKING:
     from .roi_heads import *  # noqa: F403
     from .segmentors import *  # noqa: F403
 
-__all__ = ['MetaSpikeFormer', 'SpikingModel', 'backbones', 'layers']
+__all__ = [
+    'ESpikeFormer',
+    'MetaSpikeFormer',
+    'SpikingBackbone',
+    'SpikingModel',
+    'backbones',
+    'layers',
+]
 
 # The classes that need a library, by the subpackage that holds them.
 PARTS: dict[str, dict[str, tuple[str, ...]]] = {

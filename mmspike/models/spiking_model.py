@@ -16,6 +16,7 @@ from mmspike.models.consistency import (
 )
 from mmspike.models.inputs import check_images, explain_norm, explain_sizes
 from mmspike.neurons import build_neuron, default_neuron, is_spiking, set_time_steps
+from mmspike.registry import MODELS
 
 
 class SpikingModel(ModuleMixin):
@@ -37,7 +38,9 @@ class SpikingModel(ModuleMixin):
     data_preprocessor: nn.Module
 
     def __init__(self, *args: Any, backbone: dict, **kwargs: Any) -> None:
-        with default_neuron(backbone.get('neuron')):
+        kind = backbone.get('type')
+        kind = MODELS.get(kind) if isinstance(kind, str) else kind
+        with default_neuron(backbone.get('neuron') or getattr(kind, 'default_neuron', None)):
             super().__init__(*args, backbone=backbone, **kwargs)
             spikes = is_spiking(build_neuron())
         self._set_behind_backbone()

@@ -18,7 +18,9 @@ from mmspike.hosts import LIBRARIES, library_of
 from mmspike.neurons import set_time_steps
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
-SPIKING = sorted(path.stem for path in CONFIGS.glob('*metaspike*.py'))
+SPIKING = sorted(
+    path.stem for word in ('metaspike', 'espikeformer') for path in CONFIGS.glob(f'*{word}*.py')
+)
 TINY = CONFIGS / 'semantic_fpn_metaspike-tiny_t1_shapes.py'
 
 

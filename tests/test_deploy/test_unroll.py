@@ -31,6 +31,7 @@ MODELS_OF = {
     'yolox': 'yolox_metaspike_t1_coco',
     'semantic_fpn': 'semantic_fpn_metaspike_ade20k',
     'classifier': 'metaspike-15m_t1_in1k',
+    'espikeformer': 'semantic_fpn_espikeformer-10m_t1_ade20k',
 }
 
 

@@ -30,6 +30,8 @@ from typing import NamedTuple
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
+# The collection of a model by what its name has; any other is a baseline.
+COLLECTIONS = {'metaspike': 'Meta-SpikeFormer', 'espikeformer': 'E-SpikeFormer'}
 FIELDS = ('Task', 'Parameters', 'Paper', 'Ours')
 EXAMPLE = 'mask_rcnn_metaspike_coco.py shows the form'
 
@@ -96,17 +98,17 @@ class Entry(NamedTuple):
     @property
     def model(self) -> dict:
         """The model of the metafile."""
-        spikes = 'metaspike' in self.file
+        collections = [title for word, title in COLLECTIONS.items() if word in self.file]
         about = {
             'Training Data': self.data,
             'Parameters': round(float(self.parameters[:-1]) * 1e6),
         }
-        if spikes:
+        if collections:
             about['Time Steps'] = self.time_steps
         figures = dict(paper=self.cell(self.paper), ours=self.cell(self.ours))
         return {
             'Name': Path(self.file).stem,
-            'In Collection': 'Meta-SpikeFormer' if spikes else 'Baselines',
+            'In Collection': (*collections, 'Baselines')[0],
             'Config': f'configs/{self.file}',
             'Metadata': about,
             'Results': [

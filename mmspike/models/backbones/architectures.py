@@ -1,17 +1,17 @@
-"""The sizes of Meta-SpikeFormer, the variants of its ablations, and the checks of both."""
-
-from collections.abc import Sequence
+"""The sizes of the five-stage backbones, the variants of one's ablations, and their checks."""
 
 from mmspike.errors import UserError
 from mmspike.layers import ATTENTIONS, SHORTCUTS
 
 # Channels of the five outputs 1a, 1b, 2, 3, 4 (table 7); depths and heads are the same for all.
 ARCHITECTURES = {
-    '15m': dict(dims=(32, 64, 128, 256, 360), depths=(1, 1, 2, 6, 2), heads=8),
-    '31m': dict(dims=(48, 96, 192, 384, 480), depths=(1, 1, 2, 6, 2), heads=8),
-    '55m': dict(dims=(64, 128, 256, 512, 640), depths=(1, 1, 2, 6, 2), heads=8),
+    size: dict(dims=dims, depths=(1, 1, 2, 6, 2), heads=8)
+    for size, dims in {
+        '15m': (32, 64, 128, 256, 360),
+        '31m': (48, 96, 192, 384, 480),
+        '55m': (64, 128, 256, 512, 640),
+    }.items()
 }
-STAGES, DOWNSAMPLING = ('1a', '1b', '2', '3', '4'), 'Downsampling'
 STRIDES = (2, 2, 2, 2, 1)
 NUM_CONV_STAGES = 3
 # The values of every option of a variant, the published model's first.
@@ -61,27 +61,23 @@ def resolve_variant(variant: dict | None) -> dict:
     return variant
 
 
-def resolve_arch(arch: str | dict, variant: dict) -> dict:
-    """Look an architecture up, or check one given as a dict, and change it into the variant.
+def look_up_arch(arch: str | dict, known: dict[str, dict]) -> dict:
+    """Look an architecture up, or check one given as a dict.
 
     Args:
         arch: A name, or a dict of dims, depths and heads.
-        variant: All options, as `resolve_variant` returns them.
-
-    Returns:
-        The dict with `strides` added, one for each stage: None where a stage follows the one before
-        it directly.
+        known: The architectures that have a name.
 
     Raises:
         UserError: If the name is unknown or the dict does not describe five stages.
     """
     if isinstance(arch, str):
-        if arch not in ARCHITECTURES:
+        if arch not in known:
             raise UserError(
-                f'arch is {arch!r}, but it must be one of {", ".join(ARCHITECTURES)}, or a dict '
-                'of dims, depths and heads.'
+                f'arch is {arch!r}, but it must be one of {", ".join(known)}, or a dict of dims, '
+                'depths and heads.'
             )
-        arch = ARCHITECTURES[arch]
+        arch = known[arch]
     if not isinstance(arch, dict) or set(arch) != {'dims', 'depths', 'heads'}:
         raise UserError(
             f'arch is {arch!r}, but it must be a name or a dict with exactly the keys dims, '
@@ -97,6 +93,26 @@ def resolve_arch(arch: str | dict, variant: dict) -> dict:
     heads = arch['heads']
     if not isinstance(heads, int) or heads < 1:
         raise UserError(f'arch heads is {heads!r}, but it must be a positive integer.')
+    return arch
+
+
+def resolve_arch(arch: str | dict, known: dict[str, dict], variant: dict | None = None) -> dict:
+    """Look an architecture up, or check one given as a dict, and change it into the variant.
+
+    Args:
+        arch: A name, or a dict of dims, depths and heads.
+        known: The architectures that have a name.
+        variant: All options, as `resolve_variant` returns them; None is the published model's.
+
+    Returns:
+        The dict with `strides` added, one for each stage: None where a stage follows the one before
+        it directly.
+
+    Raises:
+        UserError: If the name is unknown or the dict does not describe five stages.
+    """
+    arch = look_up_arch(arch, known)
+    variant = variant or resolve_variant(None)
     dims = list(arch['dims'])
     strides: list[int | None] = list(STRIDES)
     if variant['stem_stride'] == STRIDES[0] * STRIDES[1]:
@@ -104,71 +120,9 @@ def resolve_arch(arch: str | dict, variant: dict) -> dict:
         strides[:2] = variant['stem_stride'], None
     if not variant['pyramid']:
         dims[-1], strides[-1] = dims[-2], None
-    if any(dim % heads for dim in dims[variant['conv_stages'] :]):
+    if any(dim % arch['heads'] for dim in dims[variant['conv_stages'] :]):
         raise UserError(
             f'arch dims are {arch["dims"]!r}, but those of the stages with attention must be '
-            f'multiples of heads ({heads}): change dims or heads.'
+            f'multiples of heads ({arch["heads"]}): change dims or heads.'
         )
     return dict(arch, dims=tuple(dims), strides=tuple(strides))
-
-
-def locate_layer(name: str) -> tuple[str, str, str] | None:
-    """Tell where the paper puts a layer of the backbone.
-
-    Args:
-        name: Its name in the backbone.
-
-    Returns:
-        Its stage, its block and its name in there; the convolution before the blocks of a stage is
-        the stage's downsampling. None for adapters, which belong to no stage.
-    """
-    kind, _, rest = name.partition('.')
-    if kind not in ('downsamplings', 'stages'):
-        return None
-    index, _, rest = rest.partition('.')
-    if kind == 'downsamplings':
-        return STAGES[int(index)], DOWNSAMPLING, rest
-    block, _, rest = rest.partition('.')
-    return STAGES[int(index)], f'Block {int(block) + 1}', rest
-
-
-def output_strides(strides: tuple[int | None, ...]) -> tuple[int, ...]:
-    """Multiply the strides of the stages up to those of their outputs."""
-    outputs, total = [], 1
-    for stride in strides:
-        total *= stride or 1
-        outputs.append(total)
-    return tuple(outputs)
-
-
-def check_outputs(
-    name: str,
-    wanted: Sequence[int] | None,
-    own: tuple[int, ...],
-    allowed: Sequence[int] | None = None,
-) -> tuple[int, ...]:
-    """Check what is asked of the outputs against what the stages have; None asks for just that.
-
-    Args:
-        name: The argument's name, for the message.
-        wanted: A number for each output.
-        own: What the stages have.
-        allowed: The numbers to choose from; None allows a stage's own and twice that.
-
-    Raises:
-        UserError: If there are more or fewer numbers than outputs, or one is not allowed.
-    """
-    if wanted is None:
-        return own
-    wanted = tuple(wanted)
-    choices = [allowed or (number, 2 * number) for number in own]
-    fits = len(wanted) == len(own) and all(
-        value in choice for value, choice in zip(wanted, choices, strict=True)
-    )
-    if not fits:
-        rule = 'positive integers' if allowed else f'each that of {own} or twice that'
-        raise UserError(
-            f'{name} is {wanted!r}, but it must be {len(own)} numbers, one for each of '
-            f'out_indices, {rule}.'
-        )
-    return wanted

@@ -8,6 +8,7 @@ from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
 from mmspike.layers import SpikingHead, make_spiking
+from mmspike.neurons import SpikingNeuron
 from mmspike.registry import MODELS
 
 
@@ -15,7 +16,11 @@ from mmspike.registry import MODELS
 class SpikeLinearClsHead(SpikingHead, LinearClsHead):
     """A neuron, a linear layer, and the mean over time.
 
-    Args: as of `mmpretrain.models.LinearClsHead`.
+    Args:
+        args: As of `mmpretrain.models.LinearClsHead`.
+        counts: Let the linear layer see counts of spikes where the neuron is a normalized one, as
+            in the released classifiers of E-SpikeFormer.
+        kwargs: As of `mmpretrain.models.LinearClsHead`.
 
     Shape:
         - input: a tuple whose last is ``[T*B, C]``, the global average of membrane potentials
@@ -23,6 +28,16 @@ class SpikeLinearClsHead(SpikingHead, LinearClsHead):
     """
 
     readouts = ('fc',)
+
+    def __init__(self, *args: Any, counts: bool = False, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.counts = counts
+        self._hand_on_counts()
+
+    def _hand_on_counts(self) -> None:
+        for module in self.modules():
+            if self.counts and isinstance(module, SpikingNeuron):
+                module.unit = 1.0
 
 
 @MODELS.register_module()
@@ -33,8 +48,8 @@ class SpikeDistilledClsHead(SpikeLinearClsHead):
     and half from the teacher's decisions. The released 55M was trained so.
 
     Args:
-        args: As of `mmpretrain.models.LinearClsHead`.
-        kwargs: As of `mmpretrain.models.LinearClsHead`.
+        args: As of `SpikeLinearClsHead`.
+        kwargs: As of `SpikeLinearClsHead`.
 
     Shape:
         - input: a tuple whose last is ``[T*B, C]``
@@ -51,6 +66,7 @@ class SpikeDistilledClsHead(SpikeLinearClsHead):
         super().__init__(*args, **kwargs)
         self.fc_kd = nn.Linear(self.in_channels, self.num_classes)
         make_spiking(self, ['fc_kd'])
+        self._hand_on_counts()
 
     def forward(self, feats: tuple[Tensor, ...]) -> Tensor:
         return (super().forward(feats) + self.fc_kd(self.pre_logits(feats))) / 2

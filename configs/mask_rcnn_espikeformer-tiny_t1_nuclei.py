@@ -1,0 +1,24 @@
+r"""A small spiking Mask R-CNN of E-SpikeFormer on nuclei, T x D = 1 x 4, from scratch.
+
+Task: Instance Segmentation on Data Science Bowl 2018
+Parameters: 3.6M
+Paper: none
+Ours: not measured
+
+Data, budget and all but the backbone are those of mask_rcnn_metaspike-tiny_t1_nuclei.py:
+
+    python tools/train.py configs/mask_rcnn_espikeformer-tiny_t1_nuclei.py \
+        --cfg-options data_root=FOLDER
+"""
+
+_base_ = ['mask_rcnn_metaspike-tiny_t1_nuclei.py']
+
+model = dict(
+    backbone=dict(
+        type='mmspike.ESpikeFormer',
+        # As many parameters as the small Meta-SpikeFormer.
+        arch=dict(_delete_=True, dims=(16, 32, 64, 112, 144), depths=(1, 1, 1, 2, 1), heads=8),
+        neuron=dict(_delete_=True, type='mmspike.NILIF', levels=4, decay=0.25),
+    ),
+    neck=dict(in_channels=[32, 64, 112, 144]),
+)
