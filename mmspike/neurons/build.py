@@ -76,6 +76,20 @@ def build_neuron(cfg: dict | None = None, **overrides: object) -> nn.Module:
     return MODELS.build(cfg)
 
 
+@MODELS.register_module(name='Neuron')
+def build_activation(inplace: bool = False, **options: object) -> nn.Module:
+    """Build the model's neuron where mmcv asks for an activation: ``dict(type='mmspike.Neuron')``.
+
+    As `act_cfg` it lets a network spike that has its activations behind its weights. Of the ANN
+    twin it is the activation in the neurons' place.
+
+    Args:
+        inplace: What mmcv tells every activation; a neuron has no such option.
+        options: Options in place of those of the model's neuron, as in `build_neuron`.
+    """
+    return build_neuron(**options)  # type: ignore[arg-type]  # Not its cfg.
+
+
 def _options_of(cls: type[nn.Module]) -> set[str]:
     """Name the arguments of a class and of all its subclasses."""
     own = set(inspect.signature(cls).parameters)
@@ -96,7 +110,8 @@ def name_neurons(model: nn.Module) -> str | None:
         if getattr(m, 'levels', 1) != 1
         else type(m).__name__
         for name, m in model.named_modules()
-        if f'.{name}'.endswith(('.neuron', '_neuron')) and not isinstance(m, nn.Identity)
+        if isinstance(m, SpikingNeuron)
+        or (f'.{name}'.endswith(('.neuron', '_neuron')) and not isinstance(m, nn.Identity))
     ]
     return Counter(names).most_common(1)[0][0] if names else None
 
