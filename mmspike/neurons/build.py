@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
+from typing import Any
 
 from mmengine.logging import print_log
 from torch import nn
@@ -117,14 +118,15 @@ def name_neurons(model: nn.Module) -> str | None:
 
 
 def warn_of_other_neurons(model: nn.Module, checkpoint: Mapping, path: str | Path) -> None:
-    """Warn of weights that were trained for other neurons: their names and shapes are the same.
+    """Tell of weights that were trained for other neurons or steps: names and shapes are the same.
 
     Args:
         model: What they go into.
-        checkpoint: What was read; checkpoints of a run of ours tell the neurons under ``meta``.
+        checkpoint: What was read; checkpoints of a run of ours tell both under ``meta``.
         path: Its file, for the message.
     """
-    theirs, own = (checkpoint.get('meta') or {}).get('neurons'), name_neurons(model)
+    meta = checkpoint.get('meta') or {}
+    theirs, own = meta.get('neurons'), name_neurons(model)
     if theirs and own and theirs != own:
         print_log(
             f"Checkpoint '{path}' was trained with the neuron {theirs}, but the config has {own}: "
@@ -133,6 +135,19 @@ def warn_of_other_neurons(model: nn.Module, checkpoint: Mapping, path: str | Pat
             'current',
             logging.WARNING,
         )
+    steps, own_steps = meta.get('time_steps'), find_time_steps(model)
+    if steps and own_steps and steps != own_steps:
+        print_log(
+            f"Checkpoint '{path}' was trained at T = {steps}, and the config has T = {own_steps}: "
+            'the weights fit, but were never trained at that; train on to gain from it.',
+            'current',
+            logging.INFO,
+        )
+
+
+def find_time_steps(model: Any) -> int | None:
+    """Tell the number of time steps of a model's backbone, or of a backbone; None if it has none."""
+    return getattr(getattr(model, 'backbone', model), 'time_steps', None)
 
 
 def set_time_steps(module: nn.Module, time_steps: int) -> nn.Module:
