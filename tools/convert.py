@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Convert a released Meta-SpikeFormer ImageNet checkpoint, to test it with a config."""
+"""Convert a released ImageNet checkpoint, to test it with a config."""
 
 from mmspike.commands.main import run
 

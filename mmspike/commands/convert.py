@@ -8,7 +8,7 @@ import torch
 
 from mmspike.checkpoint import load_checkpoint_file
 from mmspike.errors import UserError
-from mmspike.models.backbones.released import convert_state_dict
+from mmspike.models.released import find_released
 
 
 def convert_checkpoint(source: str | Path, target: str | Path) -> None:
@@ -24,10 +24,17 @@ def convert_checkpoint(source: str | Path, target: str | Path) -> None:
     released = load_checkpoint_file(source)
     if not isinstance(released.get('model'), dict):
         raise UserError(
-            f"'{source}' has no weights under 'model', where released Meta-SpikeFormer checkpoints "
-            f'have them (found: {", ".join(map(str, released)) or "nothing"}).'
+            f"'{source}' has no weights under 'model', where released checkpoints have them "
+            f'(found: {", ".join(map(str, released)) or "nothing"}).'
         )
-    state_dict = convert_state_dict(released['model'])
+    names = find_released(released['model'])
+    if names is None:
+        raise UserError(
+            f"'{source}' is not a released checkpoint of a backbone of mmspike: it has parameters "
+            f'such as {next(iter(released["model"]), "none")}; is it another checkpoint, or one '
+            'that was converted already?'
+        )
+    state_dict = names.convert_state_dict(released['model'])
     Path(target).parent.mkdir(parents=True, exist_ok=True)
     torch.save({'state_dict': state_dict, 'meta': {}}, target)
 
@@ -42,8 +49,8 @@ def convert(argv: Sequence[str] | None = None) -> None:
         UserError: As of `convert_checkpoint`.
     """
     parser = ArgumentParser(
-        description='Convert a released Meta-SpikeFormer ImageNet checkpoint, to test it with a '
-        'config; to finetune, pretrained=FILE takes it as it is'
+        description='Convert a released ImageNet checkpoint of Meta-SpikeFormer or E-SpikeFormer, '
+        'to test it with a config; to finetune, pretrained=FILE takes it as it is'
     )
     parser.add_argument('source', help='released checkpoint')
     parser.add_argument('target', help='file to write')

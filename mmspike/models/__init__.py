@@ -15,6 +15,7 @@ from mmspike.compat import make_torchvision_importable
 
 from . import backbones
 from .backbones import MetaSpikeFormer
+from .spiking_backbone import SpikingBackbone
 from .spiking_model import SpikingModel
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from .roi_heads import *  # noqa: F403
     from .segmentors import *  # noqa: F403
 
-__all__ = ['MetaSpikeFormer', 'SpikingModel', 'backbones', 'layers']
+__all__ = ['MetaSpikeFormer', 'SpikingBackbone', 'SpikingModel', 'backbones', 'layers']
 
 # The classes that need a library, by the subpackage that holds them.
 PARTS: dict[str, dict[str, tuple[str, ...]]] = {

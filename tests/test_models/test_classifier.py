@@ -13,7 +13,7 @@ from mmspike.analysis.spike_driven import randomize_norms
 from mmspike.commands.convert import convert_checkpoint
 from mmspike.commands.test import test as run_test
 from mmspike.errors import UserError
-from mmspike.models.backbones.released import convert_state_dict
+from mmspike.models.backbones.meta_spikeformer_released import RELEASED
 
 pytest.importorskip('mmpretrain', reason='classifiers are models of mmpretrain')
 from mmpretrain.structures import DataSample  # noqa: E402
@@ -84,11 +84,11 @@ def test_a_converted_distilled_file_gives_the_mean_of_both_layers():
         type='mmspike.DistilledSpikeClassifier',
         head=dict(type='mmspike.SpikeDistilledClsHead', in_channels=360, num_classes=1000),
     )
-    both.double().load_state_dict(convert_state_dict(released), strict=True)
+    both.double().load_state_dict(RELEASED.convert_state_dict(released), strict=True)
     logits = []
     with torch.no_grad():
         for weights in (one, other):
-            plain.load_state_dict(convert_state_dict(weights), strict=True)
+            plain.load_state_dict(RELEASED.convert_state_dict(weights), strict=True)
             logits.append(plain(golden_images()))
         mean = both.eval()(golden_images())
     torch.testing.assert_close(logits[0], torch.from_numpy(golden(4)['logits']), atol=1e-9, rtol=0)

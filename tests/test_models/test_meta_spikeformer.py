@@ -109,9 +109,7 @@ def test_outputs_take_the_channels_and_strides_asked_for():
 
 def test_weights_named_for_another_backbone_are_left_out_with_a_warning(monkeypatch):
     said = []
-    monkeypatch.setattr(
-        'mmspike.models.backbones.meta_spikeformer.print_log', lambda text, **_: said.append(text)
-    )
+    monkeypatch.setattr('mmspike.models.pretrained.print_log', lambda text, **_: said.append(text))
     assert tiny(pretrained='open-mmlab://resnet50_v1c').pretrained is None
     assert tiny(pretrained='ours.pth').pretrained == 'ours.pth'
     assert len(said) == 1

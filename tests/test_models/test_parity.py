@@ -12,7 +12,7 @@ from torch import nn
 from mmspike.checks.weights import check_pretrained
 from mmspike.commands.convert import convert_checkpoint
 from mmspike.models.backbones import MetaSpikeFormer
-from mmspike.models.backbones.released import convert_name
+from mmspike.models.backbones.meta_spikeformer_released import RELEASED
 from mmspike.neurons import LIF, mean_over_time
 
 
@@ -99,7 +99,7 @@ def test_every_weight_finds_its_place(size, tmp_path):
 )
 def test_foreign_name(name):
     with pytest.raises(ValueError, match='is not a parameter of a released Meta-SpikeFormer'):
-        convert_name(name)
+        RELEASED.convert_name(name)
 
 
 def test_a_checkpoint_of_another_size_is_refused(converted):

@@ -12,7 +12,7 @@ from released import released_checkpoint
 
 from mmspike.hosts.inferencers import HostModel
 from mmspike.models.backbones import MetaSpikeFormer
-from mmspike.models.backbones.released import convert_state_dict
+from mmspike.models.backbones.meta_spikeformer_released import RELEASED
 
 from .conftest import ROOT, arguments
 from .test_bad_input import refusal
@@ -103,7 +103,7 @@ def test_the_first_features_are_those_of_the_released_file(
     x, outs = first_features[0]
     assert len(outs) == 4 and runner.iter == 1
     reference = MODELS.build({**runner.cfg.model.backbone, 'pretrained': None})
-    weights = convert_state_dict(released['model'])
+    weights = RELEASED.convert_state_dict(released['model'])
     prefix = 'backbone.'
     own = {name[len(prefix) :]: v for name, v in weights.items() if name.startswith(prefix)}
     reference.load_state_dict(own, strict=True)

@@ -1,7 +1,5 @@
 """The sizes of Meta-SpikeFormer, the variants of its ablations, and the checks of both."""
 
-from collections.abc import Sequence
-
 from mmspike.errors import UserError
 from mmspike.layers import ATTENTIONS, SHORTCUTS
 
@@ -11,7 +9,6 @@ ARCHITECTURES = {
     '31m': dict(dims=(48, 96, 192, 384, 480), depths=(1, 1, 2, 6, 2), heads=8),
     '55m': dict(dims=(64, 128, 256, 512, 640), depths=(1, 1, 2, 6, 2), heads=8),
 }
-STAGES, DOWNSAMPLING = ('1a', '1b', '2', '3', '4'), 'Downsampling'
 STRIDES = (2, 2, 2, 2, 1)
 NUM_CONV_STAGES = 3
 # The values of every option of a variant, the published model's first.
@@ -110,65 +107,3 @@ def resolve_arch(arch: str | dict, variant: dict) -> dict:
             f'multiples of heads ({heads}): change dims or heads.'
         )
     return dict(arch, dims=tuple(dims), strides=tuple(strides))
-
-
-def locate_layer(name: str) -> tuple[str, str, str] | None:
-    """Tell where the paper puts a layer of the backbone.
-
-    Args:
-        name: Its name in the backbone.
-
-    Returns:
-        Its stage, its block and its name in there; the convolution before the blocks of a stage is
-        the stage's downsampling. None for adapters, which belong to no stage.
-    """
-    kind, _, rest = name.partition('.')
-    if kind not in ('downsamplings', 'stages'):
-        return None
-    index, _, rest = rest.partition('.')
-    if kind == 'downsamplings':
-        return STAGES[int(index)], DOWNSAMPLING, rest
-    block, _, rest = rest.partition('.')
-    return STAGES[int(index)], f'Block {int(block) + 1}', rest
-
-
-def output_strides(strides: tuple[int | None, ...]) -> tuple[int, ...]:
-    """Multiply the strides of the stages up to those of their outputs."""
-    outputs, total = [], 1
-    for stride in strides:
-        total *= stride or 1
-        outputs.append(total)
-    return tuple(outputs)
-
-
-def check_outputs(
-    name: str,
-    wanted: Sequence[int] | None,
-    own: tuple[int, ...],
-    allowed: Sequence[int] | None = None,
-) -> tuple[int, ...]:
-    """Check what is asked of the outputs against what the stages have; None asks for just that.
-
-    Args:
-        name: The argument's name, for the message.
-        wanted: A number for each output.
-        own: What the stages have.
-        allowed: The numbers to choose from; None allows a stage's own and twice that.
-
-    Raises:
-        UserError: If there are more or fewer numbers than outputs, or one is not allowed.
-    """
-    if wanted is None:
-        return own
-    wanted = tuple(wanted)
-    choices = [allowed or (number, 2 * number) for number in own]
-    fits = len(wanted) == len(own) and all(
-        value in choice for value, choice in zip(wanted, choices, strict=True)
-    )
-    if not fits:
-        rule = 'positive integers' if allowed else f'each that of {own} or twice that'
-        raise UserError(
-            f'{name} is {wanted!r}, but it must be {len(own)} numbers, one for each of '
-            f'out_indices, {rule}.'
-        )
-    return wanted
