@@ -137,11 +137,11 @@ class SpikingBackbone(ModuleMixin):
         if time_reduction not in (None, 'mean'):
             raise UserError(f"time_reduction is {time_reduction!r}, but it must be None or 'mean'.")
         time_steps = check_time_steps(time_steps)
-        stock = dict(in_channels=in_channels, norm_cfg=norm_cfg, out_indices=out_indices)
-        taken = inspect.signature(super().__init__).parameters
+        stock = dict(in_channels=in_channels, norm_cfg=norm_cfg, init_cfg=init_cfg)
+        taken = _arguments_behind(SpikingBackbone, type(self))
         kwargs.update({k: v for k, v in stock.items() if k in taken and v is not None})
         with default_neuron(neuron or self.default_neuron):
-            super().__init__(*args, init_cfg=init_cfg, **kwargs)
+            super().__init__(*args, **kwargs)
             self.pretrained = pretrained
             self.build_stages(in_channels, norm_cfg)
         last = len(self.stage_channels) - 1
@@ -332,6 +332,17 @@ class SpikingBackbone(ModuleMixin):
                 if isinstance(module, _BatchNorm):
                     module.eval()
         return self
+
+
+def _arguments_behind(mixin: type, cls: type) -> set[str]:
+    """Name the arguments that the classes behind a mixin take, handed on by ``**kwargs`` or not."""
+    names: set[str] = set()
+    for stock in cls.__mro__[cls.__mro__.index(mixin) + 1 :]:
+        parameters = inspect.signature(stock.__init__).parameters  # type: ignore[misc]
+        names.update(parameters)
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+            break
+    return names
 
 
 @contextmanager

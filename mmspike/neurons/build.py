@@ -146,7 +146,7 @@ def warn_of_other_neurons(model: nn.Module, checkpoint: Mapping, path: str | Pat
 
 
 def find_time_steps(model: Any) -> int | None:
-    """Tell the number of time steps of a model's backbone, or of a backbone; None if it has none."""
+    """Tell the time steps of a backbone, or of the one that a model has; None if there are none."""
     return getattr(getattr(model, 'backbone', model), 'time_steps', None)
 
 
