@@ -74,7 +74,7 @@ def unroll(model: nn.Module) -> None:
 
 def _in_front_of_weights(model: nn.Module) -> set[nn.Module]:
     """Find the neurons whose spikes go into weights, or an attention, and nowhere else."""
-    found = set()
+    found: set[nn.Module] = set()
     for module in model.modules():
         if isinstance(module, SDSA3):
             found.update(m for m in module.modules() if isinstance(m, SpikingNeuron))

@@ -15,6 +15,7 @@ from mmspike.layers import no_saved_tensors, spike_conv_norm
 from mmspike.mixins import ModuleMixin
 from mmspike.models.inputs import check_pixels, explain_norm
 from mmspike.neurons import (
+    build_neuron,
     check_time_steps,
     default_neuron,
     fold_sequence,
@@ -144,6 +145,13 @@ class SpikingBackbone(ModuleMixin):
             super().__init__(*args, **kwargs)
             self.pretrained = pretrained
             self.build_stages(in_channels, norm_cfg)
+            kind = type(build_neuron())
+        if not any(type(module) is kind for module in self.modules()):
+            raise UserError(
+                f'{type(self).__name__} has no {kind.__name__}, the neuron of its config: let its '
+                "build_stages call make_spiking, or set act_cfg=dict(type='mmspike.Neuron') in a "
+                'stock backbone that takes it (docs/own_backbone.md).'
+            )
         last = len(self.stage_channels) - 1
         indices = range(last + 1) if out_indices is None else out_indices
         if not indices or any(i not in range(last + 1) for i in indices):

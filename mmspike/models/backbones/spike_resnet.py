@@ -78,6 +78,13 @@ class SpikeResNet(SpikingBackbone, ResNet):
         UserError: If an argument is not as said above, or `deep_stem` is asked for.
     """
 
+    res_layers: list[str]
+    strides: tuple[int, ...]
+    norm1_name: str
+    conv1: nn.Module
+    norm1: nn.Module
+    maxpool: nn.Module
+
     def __init__(self, depth: int, shortcut: str = 'ms', **kwargs: Any) -> None:
         if depth not in ResNet.arch_settings or shortcut not in ('ms', 'sew'):
             depths = ', '.join(map(str, ResNet.arch_settings))
@@ -105,10 +112,8 @@ class SpikeResNet(SpikingBackbone, ResNet):
             self.neuron = build_neuron()
             for block in sum(blocks, []):
                 block.move_neurons()
-        widths = [
-            [m.out_channels for m in b[-1].children() if hasattr(m, 'out_channels')] for b in blocks
-        ]
-        self.stage_channels = tuple(width[-1] for width in widths)
+        convs = ([m for m in b[-1].children() if isinstance(m, nn.Conv2d)] for b in blocks)
+        self.stage_channels = tuple(last.out_channels for *_, last in convs)
         self.stage_strides = tuple(accumulate(self.strides, mul, initial=4))[1:]
         stem, *parts = self.frozen_parts
         self.stage_parts = (stem + parts[0], *parts[1:])
