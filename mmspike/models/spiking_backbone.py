@@ -13,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 from mmspike.errors import UserError
 from mmspike.layers import no_saved_tensors, spike_conv_norm
 from mmspike.mixins import ModuleMixin
+from mmspike.models.consistency import check_outputs
 from mmspike.models.inputs import check_pixels, explain_norm
 from mmspike.neurons import (
     build_neuron,
@@ -366,36 +367,3 @@ def bn_frozen_during_recompute(module: nn.Module) -> Iterator[None]:
     finally:
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
-
-
-def check_outputs(
-    name: str,
-    wanted: Sequence[int] | None,
-    own: tuple[int, ...],
-    allowed: Sequence[int] | None = None,
-) -> tuple[int, ...]:
-    """Check what is asked of the outputs against what the stages have; None asks for just that.
-
-    Args:
-        name: The argument's name, for the message.
-        wanted: A number for each output.
-        own: What the stages have.
-        allowed: The numbers to choose from; None allows a stage's own and twice that.
-
-    Raises:
-        UserError: If there are more or fewer numbers than outputs, or one is not allowed.
-    """
-    if wanted is None:
-        return own
-    wanted = tuple(wanted)
-    choices = [allowed or (number, 2 * number) for number in own]
-    fits = len(wanted) == len(own) and all(
-        value in choice for value, choice in zip(wanted, choices, strict=True)
-    )
-    if not fits:
-        rule = 'positive integers' if allowed else f'each that of {own} or twice that'
-        raise UserError(
-            f'{name} is {wanted!r}, but it must be {len(own)} numbers, one for each of '
-            f'out_indices, {rule}.'
-        )
-    return wanted

@@ -152,6 +152,8 @@ def test_the_twin_is_the_stock_network(classes, spiking, images):
     for model in (twin, expected):
         model.load_state_dict(spiking.state_dict())
         model.train(False)  # A stock backbone's returns nothing.
+        model.double()
+    images = images.double()
     outs = expected(images)
     own = dict(zip(twin.out_indices, twin(images), strict=True))
     for index, same in zip(expected.out_indices, outs, strict=True):
