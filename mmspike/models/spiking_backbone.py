@@ -105,6 +105,8 @@ class SpikingBackbone(ModuleMixin):
     default_neuron: ClassVar[dict | None] = None
     # The names in the authors' files, if some are public.
     released: ClassVar[ReleasedNames | None] = None
+    # Where weights of an ordinary network are that fit, if there are some.
+    ann_weights: ClassVar[str | None] = None
     # Which size of the published network it is; it names the config that pretrains it.
     size: str | None = None
     # Parts that are new in every model, and never taken from a checkpoint of another.

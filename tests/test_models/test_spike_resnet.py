@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.config import Config
 from torch import nn
 
 from mmspike.analysis.energy_meter import EnergyMeter
 from mmspike.analysis.spike_driven import OperandRecorder, randomize_norms
+from mmspike.commands.check import check
 from mmspike.deploy import reparameterize
 from mmspike.errors import UserError
 from mmspike.layers import SpikeConv2d
@@ -19,6 +21,7 @@ spike_resnet = pytest.importorskip(
     'mmspike.models.backbones.spike_resnet', reason='it needs the ResNet of a library'
 )
 ROOT = Path(__file__).parents[2]
+CONFIGS = sorted(path.stem for path in (ROOT / 'configs').glob('*spikeresnet*.py'))
 SpikeResNet = spike_resnet.SpikeResNet
 T, B = 2, 2
 NARROW = dict(base_channels=8, stem_channels=8)
@@ -253,6 +256,12 @@ def test_an_ann_checkpoint_that_does_not_fit_is_refused(change, words, tmp_path)
         model.init_weights()
 
 
+def test_a_file_that_is_not_there(tmp_path):
+    model = SpikeResNet(18, pretrained=str(tmp_path / 'resnet18.pth'), **NARROW)
+    with pytest.raises(UserError, match=r"resnet18.pth', which is not there: .* ResNet's, such as"):
+        model.init_weights()
+
+
 @pytest.mark.parametrize(
     ('options', 'words'),
     [
@@ -280,6 +289,29 @@ def test_its_convolutions_are_the_stock_ones_with_a_neuron():
     assert type(model.conv1) is nn.Conv2d
     spiking = [m for m in model.modules() if isinstance(m, SpikeConv2d)]
     assert len(spiking) == 19 == sum(isinstance(m, nn.Conv2d) for m in model.modules()) - 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', CONFIGS)
+def test_every_weight_of_its_configs_sees_spikes(name):
+    path = ROOT / 'configs' / f'{name}.py'
+    pytest.importorskip(Config.fromfile(path).default_scope, reason='the library of this config')
+    options = ['pretrained=None', f'model.backbone.time_steps={T}']
+    first, *rest = check(
+        [str(path), '--size', '64', '--deploy', 'unroll', '--cfg-options', *options]
+    )
+    assert (first.name, first.verdict) == ('backbone.conv1', 'image')
+    assert {operand.kind for operand in rest} == {'spikes'}
+
+
+@pytest.mark.slow
+def test_the_check_knows_that_sew_adds_spikes(capsys):
+    pytest.importorskip('mmseg', reason='the library of the config')
+    path = ROOT / 'configs/semantic_fpn_spikeresnet18_t1_camvid.py'
+    neuron = ['model.backbone.neuron.type=mmspike.LIF', 'model.backbone.shortcut=sew']
+    operands = check([str(path), '--size', '64', '--cfg-options', *neuron])
+    assert {operand.kind for operand in operands[1:]} == {'spikes', 'integers'}
+    assert 'integer-driven' in capsys.readouterr().out
 
 
 OTHER = """

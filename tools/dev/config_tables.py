@@ -54,6 +54,8 @@ SECTIONS = (
         about='Classifiers of images and events (mmpretrain)',
     ),
 )
+# Collections of the metafiles, by what is in the names of their configs.
+COLLECTIONS = {'metaspike': 'Meta-SpikeFormer', 'spikeresnet': 'SpikeResNet'}
 METAFILE = """\
 # {about}. Written by tools/dev/config_tables.py.
 # Figures marked (paper) are those of the paper, figures marked (ours) were measured here:
@@ -96,17 +98,17 @@ class Entry(NamedTuple):
     @property
     def model(self) -> dict:
         """The model of the metafile."""
-        spikes = 'metaspike' in self.file
+        collections = [name for word, name in COLLECTIONS.items() if word in self.file]
         about = {
             'Training Data': self.data,
             'Parameters': round(float(self.parameters[:-1]) * 1e6),
         }
-        if spikes:
+        if collections:
             about['Time Steps'] = self.time_steps
         figures = dict(paper=self.cell(self.paper), ours=self.cell(self.ours))
         return {
             'Name': Path(self.file).stem,
-            'In Collection': 'Meta-SpikeFormer' if spikes else 'Baselines',
+            'In Collection': (collections or ['Baselines'])[0],
             'Config': f'configs/{self.file}',
             'Metadata': about,
             'Results': [

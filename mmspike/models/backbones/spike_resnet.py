@@ -78,6 +78,10 @@ class SpikeResNet(SpikingBackbone, ResNet):
         UserError: If an argument is not as said above, or `deep_stem` is asked for.
     """
 
+    ann_weights = (
+        "an ordinary ResNet's, such as torchvision's as it is "
+        '(https://download.pytorch.org/models/resnet18-f37072fd.pth)'
+    )
     res_layers: list[str]
     strides: tuple[int, ...]
     norm1_name: str
