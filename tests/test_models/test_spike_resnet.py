@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 
 from mmspike.analysis.energy_meter import EnergyMeter
@@ -23,6 +24,7 @@ spike_resnet = pytest.importorskip(
 ROOT = Path(__file__).parents[2]
 CONFIGS = sorted(path.stem for path in (ROOT / 'configs').glob('*spikeresnet*.py'))
 SpikeResNet = spike_resnet.SpikeResNet
+BATCH_NORM = nn.modules.batchnorm._BatchNorm
 T, B = 2, 2
 NARROW = dict(base_channels=8, stem_channels=8)
 DEPTHS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3)}
@@ -153,7 +155,7 @@ def test_a_block_of_either_shortcut_by_hand():
 def test_merged_it_has_no_norm_and_computes_the_same(shortcut, images):
     model = build(shortcut=shortcut).double()
     merged = reparameterize(model)
-    assert not any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in merged.modules())
+    assert not any(isinstance(m, BATCH_NORM) for m in merged.modules())
     with torch.no_grad():
         for own, same in zip(merged(images.double()), model(images.double()), strict=True):
             torch.testing.assert_close(own, same, rtol=1e-9, atol=1e-9)
@@ -278,7 +280,8 @@ def test_bad_arguments(options, words):
 
 
 def test_layers_that_cannot_spike_are_refused():
-    pytest.importorskip('mmdet', reason='its ResNet takes deformable convolutions')
+    if not hasattr(spike_resnet.ResNet, 'make_stage_plugins'):
+        pytest.skip('the ResNet of mmpretrain takes no deformable convolutions')
     dcn = dict(type='DCNv2', deform_groups=1)
     with pytest.raises(UserError, match=r'SpikeResNet has a ModulatedDeformConv2d\w* at layer1.0'):
         SpikeResNet(50, dcn=dcn, stage_with_dcn=(True,) * 4, **NARROW)
@@ -289,6 +292,39 @@ def test_its_convolutions_are_the_stock_ones_with_a_neuron():
     assert type(model.conv1) is nn.Conv2d
     spiking = [m for m in model.modules() if isinstance(m, SpikeConv2d)]
     assert len(spiking) == 19 == sum(isinstance(m, nn.Conv2d) for m in model.modules()) - 1
+
+
+STOCK_CONFIGS = {
+    'mmdet': ('mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py', (4, 8, 16, 32)),
+    'mmseg': ('fcn/fcn_r50-d8_4xb2-40k_cityscapes-512x1024.py', (4, 8, 8, 8)),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('library', STOCK_CONFIGS)
+def test_in_a_stock_config_it_takes_the_place_of_the_resnet(library):
+    """With the arguments that the config has for its own."""
+    file, strides = STOCK_CONFIGS[library]
+    folder = Path(pytest.importorskip(library, reason='its own config').__file__).parent
+    config = Config.fromfile(folder / '.mim/configs' / file)
+    norm_cfg = dict(type='BN', requires_grad=True)
+    backbone = dict(time_steps=T, time_reduction='mean', norm_cfg=norm_cfg)
+    stock = config.model.copy()
+    config.merge_from_dict({'model.backbone': dict(type='mmspike.SpikeResNet', **backbone)})
+    with DefaultScope.overwrite_default_scope(library):
+        model, stock = MODELS.build(config.model), MODELS.build(stock)
+    model.train()
+    stock.train()
+    assert model.backbone.out_strides == strides
+    with torch.no_grad():
+        outs = model.backbone(torch.randn(B, 3, 64, 64))
+        own = model.extract_feat(torch.randn(B, 3, 64, 64))
+    assert [(len(out), 64 // out.shape[-1]) for out in outs] == [(B, s) for s in strides]
+    assert {len(level) for level in own} == {B}
+    if library == 'mmdet':  # mmseg's has another stem.
+        told = [{n for n, p in m.named_parameters() if p.requires_grad} for m in (model, stock)]
+        assert told[0] == told[1]
+        assert not any(m.training for m in model.backbone.modules() if isinstance(m, BATCH_NORM))
 
 
 @pytest.mark.slow
@@ -334,15 +370,15 @@ print(SpikeResNet.__mro__[2].__module__)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('library', ['mmseg', 'mmpretrain'])
+@pytest.mark.parametrize('library', ['mmdet', 'mmpretrain'])
 def test_the_resnet_of_every_library_serves(library, images, tmp_path):
-    for name in ('mmdet', library):
+    for name in ('mmseg', library):
         pytest.importorskip(name, reason='it is compared')
     runs = {s: build(shortcut=s) for s in ('ms', 'sew')}
     with torch.no_grad():
         runs = {s: (model.state_dict(), model(images)) for s, model in runs.items()}
     torch.save(dict(runs=runs, images=images), tmp_path / 'runs.pth')
-    absent = ['mmdet'] if library == 'mmseg' else ['mmdet', 'mmseg']
+    absent = ['mmseg'] if library == 'mmdet' else ['mmseg', 'mmdet']
     command = [sys.executable, '-c', OTHER, str(tmp_path / 'runs.pth'), *absent]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr

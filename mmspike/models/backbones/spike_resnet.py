@@ -16,17 +16,19 @@ from mmspike.registry import MODELS
 
 
 def find_resnet() -> Any:
-    """Find a stock ResNet: mmdet's, mmseg's or mmpretrain's, whose parts have the same names.
+    """Find a stock ResNet: mmseg's, mmdet's or mmpretrain's, whose parts have the same names.
+
+    That of mmseg takes whatever mmdet's does, and the dilations of its own configs.
 
     Raises:
         ImportError: If none of the three can be imported.
     """
-    for library in ('mmdet', 'mmseg', 'mmpretrain'):
+    for library in ('mmseg', 'mmdet', 'mmpretrain'):
         try:
             return import_module(f'{library}.models').ResNet
         except (ImportError, AssertionError):  # mmseg asserts versions.
             continue
-    raise ImportError('SpikeResNet needs mmdet, mmseg or mmpretrain.')
+    raise ImportError('SpikeResNet needs mmseg, mmdet or mmpretrain.')
 
 
 ResNet: Any = find_resnet()
@@ -56,7 +58,7 @@ class SEWShortcut(ModuleMixin):
 
 @MODELS.register_module()
 class SpikeResNet(SpikingBackbone, ResNet):
-    """The ResNet of mmdet, mmseg or mmpretrain with a neuron before each convolution but the stem.
+    """The ResNet of mmseg, mmdet or mmpretrain with a neuron before each convolution but the stem.
 
     Its parameters have the names of torchvision's and OpenMMLab's ResNet, so their ImageNet weights
     are a start (`pretrained`), though the network is another: activations stand before the
