@@ -18,7 +18,14 @@ from mmspike.deploy import reparameterize
 from mmspike.errors import UserError
 from mmspike.layers import make_spiking
 from mmspike.models import SpikingBackbone
-from mmspike.neurons import LIF, NILIF, SpikingNeuron, default_neuron, name_neurons
+from mmspike.neurons import (
+    LIF,
+    NILIF,
+    SpikingNeuron,
+    default_neuron,
+    name_neurons,
+    set_time_steps,
+)
 
 ROOT = Path(__file__).parents[2]
 PAGE = re.findall(r'```python\n(.*?)```', (ROOT / 'docs/own_backbone.md').read_text(), re.DOTALL)
@@ -140,6 +147,9 @@ def test_every_neuron_sees_the_sequence(spiking, images):
     # A membrane carries over: the second step is another one.
     assert any(not torch.equal(*out.unflatten(0, (T, B))) for out in seen.values())
     moving = images.unsqueeze(1).repeat(1, T, 1, 1, 1)
+    set_time_steps(spiking, T + 1)
+    assert {neuron.time_steps for neuron in neurons.values()} == {spiking.time_steps} == {T + 1}
+    set_time_steps(spiking, T)
     for still, same in zip(outs, spiking(moving), strict=True):
         torch.testing.assert_close(still, same)
 
@@ -219,6 +229,13 @@ def test_counts_cannot_be_unrolled(classes):
 def test_training_reaches_every_weight(spiking, images):
     sum(out.square().mean() for out in spiking.train()(images)).backward()
     assert all(p.grad is not None for p in spiking.parameters())
+
+
+def test_single_spikes_do_not_fire_a_neuron_that_halves_its_input():
+    """As the page says of a neck behind such a backbone."""
+    spikes = torch.ones(8, 1)
+    assert not LIF(time_steps=8)(spikes).any()
+    assert LIF(time_steps=8, v_threshold=0.5)(spikes).all()
 
 
 # --- The page -------------------------------------------------------------------------------------
