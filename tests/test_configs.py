@@ -18,6 +18,7 @@ FROM_SCRATCH = ('yolox_metaspike_t1_coco.py', 'yolox_metaspike_t4_coco.py')
 NAME = re.compile(
     r'([a-z0-9_]+_)?(metaspike(-[a-z0-9]+)*(_t\d+)?|spikeresnet18_t\d+|resnet18)_[a-z0-9_]+\.py'
 )
+SPIKING = ('metaspike', 'spikeresnet')
 # Small data that small budgets train on from scratch.
 SMALL_DATA = ('camvid.py', 'nuclei.py', 'shapes.py')
 STEPS_4 = [name for name in SHIPPED if '_t4_' in name]
@@ -143,7 +144,7 @@ def is_segmentor(config):
 
 def test_time_steps_stand_in_the_backbone_alone(config, name):
     text = str(config.model.to_dict())
-    spikes = 'spike' in name
+    spikes = any(word in name for word in SPIKING)
     assert text.count("'time_steps'") == spikes
     assert ('time_steps' in config.model.backbone) == spikes
     if spikes:

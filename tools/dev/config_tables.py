@@ -30,6 +30,8 @@ from typing import NamedTuple
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
+# The collection of a model by what its name has; any other is a baseline.
+COLLECTIONS = {'metaspike': 'Meta-SpikeFormer', 'spikeresnet': 'SpikeResNet'}
 FIELDS = ('Task', 'Parameters', 'Paper', 'Ours')
 EXAMPLE = 'mask_rcnn_metaspike_coco.py shows the form'
 
@@ -54,8 +56,6 @@ SECTIONS = (
         about='Classifiers of images and events (mmpretrain)',
     ),
 )
-# Collections of the metafiles, by what is in the names of their configs.
-COLLECTIONS = {'metaspike': 'Meta-SpikeFormer', 'spikeresnet': 'SpikeResNet'}
 METAFILE = """\
 # {about}. Written by tools/dev/config_tables.py.
 # Figures marked (paper) are those of the paper, figures marked (ours) were measured here:
@@ -98,7 +98,7 @@ class Entry(NamedTuple):
     @property
     def model(self) -> dict:
         """The model of the metafile."""
-        collections = [name for word, name in COLLECTIONS.items() if word in self.file]
+        collections = [title for word, title in COLLECTIONS.items() if word in self.file]
         about = {
             'Training Data': self.data,
             'Parameters': round(float(self.parameters[:-1]) * 1e6),
@@ -108,7 +108,7 @@ class Entry(NamedTuple):
         figures = dict(paper=self.cell(self.paper), ours=self.cell(self.ours))
         return {
             'Name': Path(self.file).stem,
-            'In Collection': (collections or ['Baselines'])[0],
+            'In Collection': (*collections, 'Baselines')[0],
             'Config': f'configs/{self.file}',
             'Metadata': about,
             'Results': [
