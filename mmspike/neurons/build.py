@@ -77,6 +77,12 @@ def build_neuron(cfg: dict | None = None, **overrides: object) -> nn.Module:
     return MODELS.build(cfg)
 
 
+def _options_of(cls: type[nn.Module]) -> set[str]:
+    """Name the arguments of a class and of all its subclasses."""
+    own = set(inspect.signature(cls).parameters)
+    return own.union(*(_options_of(child) for child in cls.__subclasses__()))
+
+
 @MODELS.register_module(name='Neuron')
 def build_activation(inplace: bool = False, **options: object) -> nn.Module:
     """Build the model's neuron where mmcv asks for an activation: ``dict(type='mmspike.Neuron')``.
@@ -89,12 +95,6 @@ def build_activation(inplace: bool = False, **options: object) -> nn.Module:
         options: Options in place of those of the model's neuron, as in `build_neuron`.
     """
     return build_neuron(**options)  # type: ignore[arg-type]  # Not its cfg.
-
-
-def _options_of(cls: type[nn.Module]) -> set[str]:
-    """Name the arguments of a class and of all its subclasses."""
-    own = set(inspect.signature(cls).parameters)
-    return own.union(*(_options_of(child) for child in cls.__subclasses__()))
 
 
 def name_neurons(model: nn.Module) -> str | None:
