@@ -258,6 +258,14 @@ def test_an_ann_checkpoint_that_does_not_fit_is_refused(change, words, tmp_path)
         model.init_weights()
 
 
+def test_the_zoo_name_of_its_ann_is_its_start_as_in_stock_configs():
+    start = 'torchvision://resnet18'
+    model = SpikeResNet(18, pretrained=start, **NARROW)
+    assert model.init_cfg == dict(type='Pretrained', checkpoint=start) and model.pretrained is None
+    other = SpikeResNet(18, pretrained='open-mmlab://resnet18_v1c', **NARROW)
+    assert other.pretrained is None and 'Pretrained' not in str(other.init_cfg)
+
+
 def test_a_file_that_is_not_there(tmp_path):
     model = SpikeResNet(18, pretrained=str(tmp_path / 'resnet18.pth'), **NARROW)
     with pytest.raises(UserError, match=r"resnet18.pth', which is not there: .* ResNet's, such as"):

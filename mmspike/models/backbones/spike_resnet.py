@@ -103,6 +103,8 @@ class SpikeResNet(SpikingBackbone, ResNet):
                 'SpikeResNet has deep_stem=True, but its stem is the one convolution that sees '
                 'the image; leave deep_stem out, and take weights of a ResNet, not of a ResNetV1c.'
             )
+        if str(kwargs.get('pretrained')).startswith('torchvision://'):  # Its own in the model zoo.
+            kwargs['init_cfg'] = {'type': 'Pretrained', 'checkpoint': kwargs.pop('pretrained')}
         self.shortcut = shortcut
         if shortcut == 'sew':
             block, depths = ResNet.arch_settings[depth]
