@@ -208,6 +208,15 @@ def test_training_reaches_every_weight_also_with_checkpointing(shortcut, images)
         torch.testing.assert_close(grads[1][name], grad)
 
 
+@pytest.mark.parametrize('shortcut', ['ms', 'sew'])
+def test_blocks_begin_as_identities_unless_spikes_are_added(shortcut):
+    """As in the stock ResNet; a norm of zeros before a neuron would silence the block."""
+    model = SpikeResNet(18, shortcut=shortcut, **NARROW)
+    model.init_weights()
+    assert model.layer4[1].bn2.weight.any() == (shortcut == 'sew')
+    assert all(p.std() > 0 for n, p in model.named_parameters() if 'conv' in n)
+
+
 def test_freezing_counts_as_in_the_stock_resnet():
     model = SpikeResNet(18, frozen_stages=1, **NARROW).train()
     stock = spike_resnet.ResNet(18, frozen_stages=1, norm_eval=False, **NARROW)
@@ -371,8 +380,9 @@ for shortcut, (weights, outs) in saved['runs'].items():
     model.load_state_dict(weights)
     for own, same in zip(model.eval()(saved['images']), outs, strict=True):
         torch.testing.assert_close(own, same)
-    SpikeResNet(18, shortcut=shortcut, base_channels=8, stem_channels=8).init_weights()
-    assert all(p.std() > 0 for n, p in model.named_parameters() if 'conv' in n)
+    fresh = SpikeResNet(18, shortcut=shortcut, base_channels=8, stem_channels=8)
+    fresh.init_weights()
+    assert fresh.layer4[1].bn2.weight.any() == (shortcut == 'sew'), shortcut
 print(SpikeResNet.__mro__[2].__module__)
 """
 
