@@ -16,9 +16,12 @@ SHIPPED = sorted(path.name for path in CONFIGS.glob('*.py'))
 FROM_SCRATCH = ('yolox_metaspike_t1_coco.py', 'yolox_metaspike_t4_coco.py')
 # The last alternative is a baseline without spikes.
 NAME = re.compile(
-    r'([a-z0-9_]+_)?(metaspike(-[a-z0-9]+)*(_t\d+)?|espikeformer-[a-z0-9]+_t\d+|resnet18)_[a-z0-9_]+\.py'
+    r'([a-z0-9_]+_)?(metaspike(-[a-z0-9]+)*(_t\d+)?|espikeformer-[a-z0-9]+_t\d+'
+    r'|spikeresnet18_t\d+|resnet18)_[a-z0-9_]+\.py'
 )
-SPIKING = ('metaspike', 'espikeformer')
+SPIKING = ('metaspike', 'espikeformer', 'spikeresnet')
+# Small data that small budgets train on from scratch.
+SMALL_DATA = ('camvid.py', 'nuclei.py', 'shapes.py')
 STEPS_4 = [name for name in SHIPPED if '_t4_' in name]
 SPLITS = ('train', 'val', 'test')
 METAFILES = [CONFIGS.parent / file for file in load(CONFIGS.parent / 'model-index.yml')['Import']]
@@ -173,11 +176,14 @@ def test_what_the_backbone_starts_from(config, name):
         assert 'pretrained' not in config.model.backbone
         return
     assert config.model.backbone.get('pretrained') == config.pretrained
-    if 'tiny' in name or 'resnet' in name or config.load_from or name in FROM_SCRATCH:
+    if name.endswith(SMALL_DATA) or config.load_from or name in FROM_SCRATCH:
         assert config.pretrained is None
         return
     start = Path(config.pretrained)
     assert start.parent == Path('checkpoints')
+    if 'spikeresnet' in name:  # The ordinary network of this depth, by torchvision's file name.
+        assert start.name.startswith(f'resnet{config.model.backbone.depth}-')
+        return
     source = Config.fromfile(CONFIGS / f'{start.stem}.py')
     own, theirs = config.model.backbone, source.model.backbone
     assert (own.arch, own.get('variant')) == (theirs.arch, theirs.get('variant'))

@@ -102,12 +102,15 @@ OF_MMPRETRAIN = (
 OF_MMSEG = ('SpikeFPNHead', 'SpikeUPerHead', 'SpikeFCNHead', 'SpikeEncoderDecoder')
 OF_MMSEG += ('CrossEntropyLoss',)
 OF_NONE = ('LIF', 'SpikeConv2d', 'SpikeConvTranspose2d', 'SpikeLinear', 'MetaSpikeFormer')
-OF_NONE += ('ILIF', 'NILIF', 'PLIF', 'ESpikeFormer', 'SpikeReadoutConv2d', 'SpikeReadoutLinear')
+OF_NONE += ('SpikeReadoutConv2d', 'SpikeReadoutLinear', 'ILIF', 'NILIF', 'PLIF', 'Neuron')
+OF_NONE += ('ESpikeFormer', 'SpikeResNet')  # Of any of the three.
 MODEL_ARGUMENTS = {
-    'LIF': {},
     'ILIF': {},
+    'LIF': {},
     'NILIF': {},
+    'Neuron': dict(inplace=True),
     'PLIF': {},
+    'SpikeResNet': dict(depth=18, base_channels=8, stem_channels=8),
     'SpikeConv2d': dict(in_channels=1, out_channels=1, kernel_size=1),
     'SpikeConvTranspose2d': dict(in_channels=1, out_channels=1, kernel_size=1),
     'SpikeLinear': dict(in_features=1, out_features=1),

@@ -103,7 +103,8 @@ def record_operands(
 
 def is_integer_driven(config: Config) -> bool:
     """Tell whether a config chooses the SEW shortcut, by which weights see counts of spikes."""
-    return (config.model.backbone.get('variant') or {}).get('shortcut') == 'sew'
+    backbone = config.model.backbone
+    return 'sew' in (backbone.get('shortcut'), (backbone.get('variant') or {}).get('shortcut'))
 
 
 def averages_itself(config: Config) -> bool:

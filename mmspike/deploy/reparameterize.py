@@ -3,12 +3,15 @@
 from collections import Counter, OrderedDict
 from collections.abc import Callable
 from copy import deepcopy
+from itertools import pairwise
 from typing import Any
 
 import torch
 from mmcv.cnn import ConvModule
+from mmengine.model import Sequential
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd
 from torch.nn.utils.fusion import fuse_conv_bn_weights, fuse_linear_bn_weights
 
 from mmspike.errors import UserError
@@ -16,6 +19,7 @@ from mmspike.layers import ConvNorm, LocalMetaBlock, RepConv, SepConv, SpikeConv
 
 from .unroll import fold_units, unroll
 
+SEQUENCES = (nn.Sequential, Sequential)  # mmengine's is initialized, and runs as torch's does.
 FORMS = ('spike', 'fast', 'unroll')
 
 
@@ -106,6 +110,9 @@ class _Merger:
     def _children(self, module: nn.Module, name: str) -> nn.Module:
         for own_name, child in module.named_children():
             setattr(module, own_name, self.merge(child, f'{name}.{own_name}'))
+        for conv_name, norm_name in find_pairs(module):
+            fold(getattr(module, conv_name), getattr(module, norm_name), name)
+            setattr(module, norm_name, nn.Identity())
         return module
 
     def _scaled_block(self, module: LocalMetaBlock, name: str) -> nn.Module:
@@ -166,6 +173,23 @@ class _Merger:
             )
             module.norm = None
         return module
+
+
+def find_pairs(module: nn.Module) -> list[tuple[str, str]]:
+    """Name the convolutions of a module that have a batch norm right behind them, and these norms.
+
+    Args:
+        module: A sequence of layers, or a ResNet or one of its blocks in OpenMMLab's form, whose
+            ``norm1`` stands behind ``conv1`` under the name that ``norm1_name`` says.
+    """
+    parts = dict(module.named_children())
+    pairs = list(pairwise(parts)) if type(module) in SEQUENCES else []
+    pairs += [(f'conv{i}', getattr(module, f'norm{i}_name', '')) for i in range(1, 4)]
+    return [
+        (conv, norm)
+        for conv, norm in pairs
+        if isinstance(parts.get(conv), _ConvNd) and isinstance(parts.get(norm), _BatchNorm)
+    ]
 
 
 def fold(conv: Any, norm: nn.Module, name: str) -> Any:

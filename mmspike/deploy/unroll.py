@@ -4,7 +4,6 @@ from torch import nn
 
 from mmspike.errors import UserError
 from mmspike.layers import SDSA3
-from mmspike.layers.shortcuts import MovedNeurons
 from mmspike.layers.spike_conv import Spiking
 from mmspike.neurons import SpikingNeuron
 
@@ -35,8 +34,9 @@ def fold_units(model: nn.Module) -> None:
         if neuron not in done:
             raise UserError(
                 f'{name} is a {type(neuron).__name__}, whose spikes are worth {neuron.unit:.3g} '
-                'each, but they do not go into weights alone, which could take that (the shortcuts '
-                "'vs' and 'sew' add them); use mmspike.ILIF there."
+                'each, but they do not go into weights alone, which could take that '
+                "(mmspike.Neuron as act_cfg and the shortcuts 'vs' and 'sew' hand them on); use "
+                'mmspike.ILIF there.'
             )
         neuron.unit = 1.0
 
@@ -54,16 +54,30 @@ def unroll(model: nn.Module) -> None:
     Raises:
         UserError: If weights see sums of counts, which have no largest.
     """
-    most = {m.levels for m in model.modules() if isinstance(m, SpikingNeuron)}
-    if max(most, default=1) == 1:
+    if not any(m.levels > 1 for m in model.modules() if isinstance(m, SpikingNeuron)):
         return
-    for name, module in list(model.named_modules()):
-        if isinstance(module, MovedNeurons):
+    weighed = _in_front_of_weights(model)
+    for name, neuron in model.named_modules():
+        if isinstance(neuron, SpikingNeuron) and neuron.levels > 1 and neuron not in weighed:
             raise UserError(
-                f"{name} has a shortcut ('vs' or 'sew') that adds counts to what the weights see, "
-                "so there is no largest count to unroll; train with the shortcut 'ms'."
+                f'{name} is a {type(neuron).__name__} that fires up to {neuron.levels} spikes, but '
+                'they do not go into weights alone, which could see them one by one '
+                "(mmspike.Neuron as act_cfg and the shortcuts 'vs' and 'sew' hand counts on); use "
+                "mmspike.LIF there, or neurons before the weights, as the shortcut 'ms' has."
             )
+    for module in list(model.modules()):
         if isinstance(module, SDSA3):
             module.unroll()
         elif isinstance(module, Spiking) and isinstance(module.neuron, SpikingNeuron):
             module.unroll(module.neuron.levels)
+
+
+def _in_front_of_weights(model: nn.Module) -> set[nn.Module]:
+    """Find the neurons whose spikes go into weights, or an attention, and nowhere else."""
+    found: set[nn.Module] = set()
+    for module in model.modules():
+        if isinstance(module, SDSA3):
+            found.update(m for m in module.modules() if isinstance(m, SpikingNeuron))
+        elif isinstance(module, Spiking):
+            found.add(module.neuron)
+    return found

@@ -11,8 +11,9 @@ from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 
+from mmspike.checks.weights import unwrap
 from mmspike.errors import UserError, did_you_mean
-from mmspike.neurons import name_neurons
+from mmspike.neurons import find_time_steps, name_neurons
 from mmspike.registry import HOOKS
 
 BACKEND = 'mmspike_whole_files'
@@ -71,7 +72,7 @@ class WholeCheckpointHook(CheckpointHook):
             self.backend_args = dict(backend=BACKEND)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Write down which neurons the weights are for, which their names do not tell.
+        """Write down the neurons and time steps of the weights, which their names do not tell.
 
         Args:
             runner: The runner.
@@ -79,6 +80,7 @@ class WholeCheckpointHook(CheckpointHook):
         """
         super().before_save_checkpoint(runner, checkpoint)
         checkpoint['meta']['neurons'] = name_neurons(runner.model)
+        checkpoint['meta']['time_steps'] = find_time_steps(unwrap(runner.model))
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
         for name in self.key_indicators if self.save_best else []:

@@ -64,10 +64,13 @@ PARTS: dict[str, dict[str, tuple[str, ...]]] = {
 }
 
 
-def _import_parts(library: str) -> None:
-    """Import the parts that need a library; a broken one must not take the others with it."""
+def _import_parts(library: str) -> bool:
+    """Import the parts that need a library, if it is there.
+
+    A broken one must not take the others with it.
+    """
     if find_spec(library) is None:
-        return
+        return False
     make_torchvision_importable()  # All three import it, mmdet and mmseg through mmpretrain.
     try:
         for part, names in PARTS[library].items():
@@ -80,10 +83,14 @@ def _import_parts(library: str) -> None:
             logger='current',
             level=logging.WARNING,
         )
+        return False
+    return True
 
 
-for _library in PARTS:
-    _import_parts(_library)
+if any([_import_parts(library) for library in PARTS]):  # Each has a ResNet.
+    from .backbones.spike_resnet import SpikeResNet
+
+    __all__ += ['SpikeResNet']
 
 
 def __getattr__(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""What stands behind a spiking backbone: parts that would compute another result are refused."""
+"""A backbone and what stands behind it: what does not fit together is refused."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -25,6 +25,39 @@ class Told(NamedTuple):
     name: str
     strides: tuple[int, ...]
     levels: tuple[int, ...] | None
+
+
+def check_outputs(
+    name: str,
+    wanted: Sequence[int] | None,
+    own: tuple[int, ...],
+    allowed: Sequence[int] | None = None,
+) -> tuple[int, ...]:
+    """Check what is asked of the outputs against what the stages have; None asks for just that.
+
+    Args:
+        name: The argument's name, for the message.
+        wanted: A number for each output.
+        own: What the stages have.
+        allowed: The numbers to choose from; None allows a stage's own and twice that.
+
+    Raises:
+        UserError: If there are more or fewer numbers than outputs, or one is not allowed.
+    """
+    if wanted is None:
+        return own
+    wanted = tuple(wanted)
+    choices = [allowed or (number, 2 * number) for number in own]
+    fits = len(wanted) == len(own) and all(
+        value in choice for value, choice in zip(wanted, choices, strict=True)
+    )
+    if not fits:
+        rule = 'positive integers' if allowed else f'each that of {own} or twice that'
+        raise UserError(
+            f'{name} is {wanted!r}, but it must be {len(own)} numbers, one for each of '
+            f'out_indices, {rule}.'
+        )
+    return wanted
 
 
 def check_extractor(name: str, part: nn.Module) -> None:

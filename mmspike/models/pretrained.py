@@ -74,7 +74,7 @@ def load_pretrained(backbone: Any, path: str) -> None:
         UserError: If the file is not there, no checkpoint, or of another size or network.
     """
     if not Path(path).expanduser().is_file():
-        raise UserError(_not_there(path, backbone.released, backbone.size))
+        raise UserError(_not_there(path, backbone))
     new: tuple[str, ...] = backbone.not_pretrained
     checkpoint = load_checkpoint_file(path)
     warn_of_other_neurons(backbone, checkpoint, path)
@@ -124,11 +124,16 @@ def _of_backbone(weights: dict[str, Tensor], path: str, backbone: Any) -> dict[s
     return own or weights
 
 
-def _not_there(path: str, released: ReleasedNames | None, size: str | None) -> str:
+def _not_there(path: str, backbone: Any) -> str:
+    released: ReleasedNames | None = backbone.released
     config, given = 'a classifier of this backbone', ''
     if released is not None:
-        config = f'configs/{released.config.format(size=size)}' if size else config
+        config = (
+            f'configs/{released.config.format(size=backbone.size)}' if backbone.size else config
+        )
         given = f', or give a released one in the same way, as it is ({released.source})'
+    elif backbone.ann_weights:
+        given = f', or give in the same way {backbone.ann_weights}'
     return (
         f"The backbone starts from pretrained='{path}', which is not there: train {config} and "
         f'give its checkpoint with --cfg-options pretrained=FILE{given}, or start from scratch '

@@ -13,8 +13,10 @@ from torch.utils.checkpoint import checkpoint
 from mmspike.errors import UserError
 from mmspike.layers import no_saved_tensors, spike_conv_norm
 from mmspike.mixins import ModuleMixin
+from mmspike.models.consistency import check_outputs
 from mmspike.models.inputs import check_pixels, explain_norm
 from mmspike.neurons import (
+    build_neuron,
     check_time_steps,
     default_neuron,
     fold_sequence,
@@ -103,6 +105,8 @@ class SpikingBackbone(ModuleMixin):
     default_neuron: ClassVar[dict | None] = None
     # The names in the authors' files, if some are public.
     released: ClassVar[ReleasedNames | None] = None
+    # Where weights of an ordinary network are that fit, if there are some.
+    ann_weights: ClassVar[str | None] = None
     # Which size of the published network it is; it names the config that pretrains it.
     size: str | None = None
     # Parts that are new in every model, and never taken from a checkpoint of another.
@@ -137,13 +141,20 @@ class SpikingBackbone(ModuleMixin):
         if time_reduction not in (None, 'mean'):
             raise UserError(f"time_reduction is {time_reduction!r}, but it must be None or 'mean'.")
         time_steps = check_time_steps(time_steps)
-        stock = dict(in_channels=in_channels, norm_cfg=norm_cfg, out_indices=out_indices)
-        taken = inspect.signature(super().__init__).parameters
+        stock = dict(in_channels=in_channels, norm_cfg=norm_cfg, init_cfg=init_cfg)
+        taken = _arguments_behind(SpikingBackbone, type(self))
         kwargs.update({k: v for k, v in stock.items() if k in taken and v is not None})
         with default_neuron(neuron or self.default_neuron):
-            super().__init__(*args, init_cfg=init_cfg, **kwargs)
+            super().__init__(*args, **kwargs)
             self.pretrained = pretrained
             self.build_stages(in_channels, norm_cfg)
+            kind = type(build_neuron())
+        if not any(type(module) is kind for module in self.modules()):
+            raise UserError(
+                f'{type(self).__name__} has no {kind.__name__}, the neuron of its config: let its '
+                "build_stages call make_spiking, or set act_cfg=dict(type='mmspike.Neuron') in a "
+                'stock backbone that takes it (docs/own_backbone.md).'
+            )
         last = len(self.stage_channels) - 1
         indices = range(last + 1) if out_indices is None else out_indices
         if not indices or any(i not in range(last + 1) for i in indices):
@@ -345,6 +356,17 @@ class SpikingBackbone(ModuleMixin):
         return self
 
 
+def _arguments_behind(mixin: type, cls: type) -> set[str]:
+    """Name the arguments that the classes behind a mixin take, handed on by ``**kwargs`` or not."""
+    names: set[str] = set()
+    for stock in cls.__mro__[cls.__mro__.index(mixin) + 1 :]:
+        parameters = inspect.signature(stock.__init__).parameters  # type: ignore[misc]
+        names.update(parameters)
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+            break
+    return names
+
+
 @contextmanager
 def bn_frozen_during_recompute(module: nn.Module) -> Iterator[None]:
     """Keep the running statistics of `module`'s norms while its forward is computed again."""
@@ -358,36 +380,3 @@ def bn_frozen_during_recompute(module: nn.Module) -> Iterator[None]:
     finally:
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
-
-
-def check_outputs(
-    name: str,
-    wanted: Sequence[int] | None,
-    own: tuple[int, ...],
-    allowed: Sequence[int] | None = None,
-) -> tuple[int, ...]:
-    """Check what is asked of the outputs against what the stages have; None asks for just that.
-
-    Args:
-        name: The argument's name, for the message.
-        wanted: A number for each output.
-        own: What the stages have.
-        allowed: The numbers to choose from; None allows a stage's own and twice that.
-
-    Raises:
-        UserError: If there are more or fewer numbers than outputs, or one is not allowed.
-    """
-    if wanted is None:
-        return own
-    wanted = tuple(wanted)
-    choices = [allowed or (number, 2 * number) for number in own]
-    fits = len(wanted) == len(own) and all(
-        value in choice for value, choice in zip(wanted, choices, strict=True)
-    )
-    if not fits:
-        rule = 'positive integers' if allowed else f'each that of {own} or twice that'
-        raise UserError(
-            f'{name} is {wanted!r}, but it must be {len(own)} numbers, one for each of '
-            f'out_indices, {rule}.'
-        )
-    return wanted

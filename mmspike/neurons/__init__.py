@@ -4,6 +4,7 @@ from .base import SpikingNeuron
 from .build import (
     build_neuron,
     default_neuron,
+    find_time_steps,
     is_spiking,
     name_neurons,
     set_time_steps,
@@ -30,6 +31,7 @@ __all__ = [
     'build_neuron',
     'check_time_steps',
     'default_neuron',
+    'find_time_steps',
     'fold',
     'fold_sequence',
     'is_spiking',

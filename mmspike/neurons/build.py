@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from mmengine.logging import print_log
 from torch import nn
@@ -94,6 +95,20 @@ def _options_of(cls: type[nn.Module]) -> set[str]:
     return own.union(*(_options_of(child) for child in cls.__subclasses__()))
 
 
+@MODELS.register_module(name='Neuron')
+def build_activation(inplace: bool = False, **options: object) -> nn.Module:
+    """Build the model's neuron where mmcv asks for an activation: ``dict(type='mmspike.Neuron')``.
+
+    As `act_cfg` it lets a network spike that has its activations behind its weights. Of the ANN
+    twin it is the activation in the neurons' place.
+
+    Args:
+        inplace: What mmcv tells every activation; a neuron has no such option.
+        options: Options in place of those of the model's neuron, as in `build_neuron`.
+    """
+    return build_neuron(**options)  # type: ignore[arg-type]  # Not its cfg.
+
+
 def name_neurons(model: nn.Module) -> str | None:
     """Name the neuron that most layers of a model have, and its levels if it counts.
 
@@ -108,20 +123,22 @@ def name_neurons(model: nn.Module) -> str | None:
         if getattr(m, 'levels', 1) != 1
         else type(m).__name__
         for name, m in model.named_modules()
-        if f'.{name}'.endswith(('.neuron', '_neuron')) and not isinstance(m, nn.Identity)
+        if isinstance(m, SpikingNeuron)
+        or (f'.{name}'.endswith(('.neuron', '_neuron')) and not isinstance(m, nn.Identity))
     ]
     return Counter(names).most_common(1)[0][0] if names else None
 
 
 def warn_of_other_neurons(model: nn.Module, checkpoint: Mapping, path: str | Path) -> None:
-    """Warn of weights that were trained for other neurons: their names and shapes are the same.
+    """Tell of weights that were trained for other neurons or steps: names and shapes are the same.
 
     Args:
         model: What they go into.
-        checkpoint: What was read; checkpoints of a run of ours tell the neurons under ``meta``.
+        checkpoint: What was read; checkpoints of a run of ours tell both under ``meta``.
         path: Its file, for the message.
     """
-    theirs, own = (checkpoint.get('meta') or {}).get('neurons'), name_neurons(model)
+    meta = checkpoint.get('meta') or {}
+    theirs, own = meta.get('neurons'), name_neurons(model)
     if theirs and own and theirs != own:
         print_log(
             f"Checkpoint '{path}' was trained with the neuron {theirs}, but the config has {own}: "
@@ -130,6 +147,19 @@ def warn_of_other_neurons(model: nn.Module, checkpoint: Mapping, path: str | Pat
             'current',
             logging.WARNING,
         )
+    steps, own_steps = meta.get('time_steps'), find_time_steps(model)
+    if steps and own_steps and steps != own_steps:
+        print_log(
+            f"Checkpoint '{path}' was trained at T = {steps}, and the config has T = {own_steps}: "
+            'the weights fit, but were never trained at that; train on to gain from it.',
+            'current',
+            logging.INFO,
+        )
+
+
+def find_time_steps(model: Any) -> int | None:
+    """Tell the time steps of a backbone, or of the one that a model has; None if there are none."""
+    return getattr(getattr(model, 'backbone', model), 'time_steps', None)
 
 
 def set_time_steps(module: nn.Module, time_steps: int) -> nn.Module:

@@ -53,6 +53,18 @@ def test_the_same_neuron_or_one_that_is_not_told_is_no_matter(said):
     assert not said
 
 
+@pytest.mark.parametrize('check', [check_fits, check_start])
+def test_other_time_steps_are_said(check, said):
+    checkpoint = saved(model('mmspike.LIF'))
+    check(model('mmspike.LIF'), checkpoint, 'a.pth')
+    assert not said
+    longer = MetaSpikeFormer(ARCH, time_steps=4)
+    check(longer, checkpoint, 'a.pth')
+    ((text, level),) = said
+    assert "'a.pth' was trained at T = 1, and the config has T = 4: the weights fit" in text
+    assert level == logging.INFO
+
+
 def test_the_names():
     assert name_neurons(model('ReLU')) == 'ReLU'
     assert name_neurons(model('mmspike.ILIF', levels=2)) == 'ILIF with 2 levels'

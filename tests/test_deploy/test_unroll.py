@@ -202,8 +202,8 @@ def test_one_level_is_the_merged_form(neuron):
 @pytest.mark.parametrize(
     ('shortcut', 'kind', 'words'),
     [
-        ('sew', 'ILIF', 'adds counts'),
-        ('vs', 'ILIF', 'adds counts'),
+        ('sew', 'ILIF', 'fires up to 4 spikes, but .* not go into weights alone'),
+        ('vs', 'ILIF', 'fires up to 4 spikes, but .* not go into weights alone'),
         ('sew', 'NILIF', 'use mmspike.ILIF'),
     ],
 )

@@ -31,7 +31,11 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 # The collection of a model by what its name has; any other is a baseline.
-COLLECTIONS = {'metaspike': 'Meta-SpikeFormer', 'espikeformer': 'E-SpikeFormer'}
+COLLECTIONS = {
+    'metaspike': 'Meta-SpikeFormer',
+    'espikeformer': 'E-SpikeFormer',
+    'spikeresnet': 'SpikeResNet',
+}
 FIELDS = ('Task', 'Parameters', 'Paper', 'Ours')
 EXAMPLE = 'mask_rcnn_metaspike_coco.py shows the form'
 
