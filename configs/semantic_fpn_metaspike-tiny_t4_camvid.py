@@ -3,7 +3,7 @@
 Task: Semantic Segmentation on CamVid
 Parameters: 2.1M
 Paper: none
-Ours: mIoU 53.4, docs/results.md
+Ours: mIoU 53.4 (with binary neurons), docs/results.md
 
     python tools/train.py configs/semantic_fpn_metaspike-tiny_t4_camvid.py
 """

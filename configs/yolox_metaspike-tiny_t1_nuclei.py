@@ -6,10 +6,12 @@ Paper: none
 Ours: docs/results.md
 
 Pictures, sizes and epochs are those of mask_rcnn_metaspike-tiny_t1_nuclei.py. The spiking model,
-and its ANN twin in a folder of its own:
+with binary neurons, and its ANN twin, in folders of their own:
 
     python tools/train.py configs/yolox_metaspike-tiny_t1_nuclei.py \
         --cfg-options data_root=FOLDER
+    python tools/train.py configs/yolox_metaspike-tiny_t1_nuclei.py --work-dir FOLDER \
+        --cfg-options data_root=FOLDER model.backbone.neuron.type=mmspike.LIF
     python tools/train.py configs/yolox_metaspike-tiny_t1_nuclei.py --work-dir FOLDER \
         --cfg-options data_root=FOLDER model.backbone.neuron.type=ReLU
 """
@@ -23,7 +25,12 @@ _base_ = [
 
 strides = (4, 8, 16, 32)  # Many nuclei are a few pixels wide.
 model = dict(
-    backbone=dict(out_indices=(1, 2, 3, 4), out_strides=strides),
+    backbone=dict(
+        out_indices=(1, 2, 3, 4),
+        out_strides=strides,
+        # A box is regressed from one position: counts tell it more than bits.
+        neuron=dict(type='mmspike.NILIF', levels=8, v_threshold=0.5),
+    ),
     neck=dict(in_channels=[32, 64, 128, 160]),
     bbox_head=dict(num_classes=1, strides=strides),
 )
