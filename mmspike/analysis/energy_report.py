@@ -139,6 +139,7 @@ def _cells(row: dict) -> list[str]:
         *(row[name] for name in NAMES),
         ' '.join(rates),
         average,
+        '-' if row['nonzero'] is None else f'{row["nonzero"]:.4f}',
         f'{row["flops"] / 1e6:.4g}',
         f'{row["operations"] / 1e6:.4g} {row["operation"]}',
         f'{row["energy"]:.4g}',
@@ -151,6 +152,7 @@ HEADINGS = (
     'operator',
     'firing rate, t = 1 .. T',
     'average',
+    'not 0',
     'MFLOPs a step',
     'M operations an image',
     'mJ an image',
@@ -312,7 +314,9 @@ def draw(rows: Sequence[dict]) -> Figure:
     left.set_yticks(places, labels, fontsize=7)
     for label, row in zip(left.get_yticklabels(), rows, strict=True):
         label.set_color(_color(row))
-    left.set_xlabel('firing rate of what the weights see')
+    counts = any(row['values'] == INTEGERS for row in rows)
+    what = 'mean count of spikes' if counts else 'firing rate'
+    left.set_xlabel(f'{what} that the weights see')
     right.set_xlabel('energy in mJ an image')
     figure.suptitle('What each layer sees and costs', fontsize=11)
     patches = [Patch(color=color, label=group) for group, color in colors.items()]

@@ -79,7 +79,9 @@ def draw_heat_maps(
         bar.set_label('firing rate', fontsize=8)
     for step, axes in enumerate(grid[0]):
         axes.set_title(f't = {step + 1}', fontsize=10)
-    figure.suptitle('Share of the neurons that fire at each place', fontsize=11)
+    counts = any(getattr(neuron, 'levels', 1) > 1 for neuron in recorder.neurons.values())
+    what = 'Spikes by the most that there can be' if counts else 'Share of the neurons that fire'
+    figure.suptitle(f'{what} at each place', fontsize=11)
     figure.supxlabel('pixels of the picture as the network sees it', fontsize=8)
     return figure
 
