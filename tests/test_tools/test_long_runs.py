@@ -34,7 +34,7 @@ def choices(runner):
     return {m.backend for m in runner.model.modules() if isinstance(m, LIF)}
 
 
-@pytest.mark.parametrize('iterations, chosen', [(3, {None}), (500, {True})])
+@pytest.mark.parametrize('iterations, chosen', [(3, {'auto'}), (500, {'inductor'})])
 def test_training(shapes, tmp_path, monkeypatch, iterations, chosen):
     monkeypatch.setattr(compiling, 'get_device', lambda: 'cuda')
     monkeypatch.setattr(Runner, 'train', lambda self: self.call_hook('before_run'))
@@ -59,7 +59,7 @@ def checkpoint(shapes, tmp_path_factory):
     return work_dir / 'iter_2.pth'
 
 
-@pytest.mark.parametrize('threshold, chosen', [(5, {True}), (6, {None})])
+@pytest.mark.parametrize('threshold, chosen', [(5, {'inductor'}), (6, {'auto'})])
 def test_testing(shapes, checkpoint, tmp_path, monkeypatch, threshold, chosen):
     """The generated shapes have five images to test on."""
     monkeypatch.setattr(compiling, 'LONG_RUN', threshold)

@@ -263,14 +263,14 @@ def mask_rcnn(plan: Plan) -> Iterator[dict]:
 
 def choices(plan: Plan) -> Iterator[dict]:
     """The 15M backbone with one choice after the other made differently."""
-    from mmspike.models.backbones import meta_spikeformer
+    from mmspike.models import spiking_backbone
 
     def make(time_steps: int, train: bool, name: str) -> Callable[[], None]:
         options = dict(neuron=own_neuron(name), channels_last='channels last' in name)
         run = backbone(plan, plan.archs[0], time_steps, train, **options)
 
         def unchecked() -> None:
-            with patch.object(meta_spikeformer, 'check_pixels', lambda x: None):
+            with patch.object(spiking_backbone, 'check_pixels', lambda x: None):
                 run()
 
         return unchecked if 'no pixel check' in name else run
