@@ -78,7 +78,7 @@ setup(
         'Topic :: Scientific/Engineering :: Artificial Intelligence',
     ],
     packages=find_packages(include=['mmspike', 'mmspike.*']),
-    package_data={'mmspike.neurons': ['*.cpp', '*/*.cpp']},
+    package_data={'mmspike.neurons': ['*.h', '*.cpp', '*/*.cpp']},
     cmdclass={'build_py': BuildWithMim},
     python_requires='>=3.10',
     install_requires=read_requirements('install'),

@@ -24,6 +24,7 @@ FLAGS = (
     *('-O3', '-march=native', '-std=c++17', '-fPIC', '-shared'),
     *('-ffp-contract=off', '-fno-math-errno', '-fno-trapping-math'),
 )
+COMMON = Path(__file__).with_name('common.h')  # What every source includes.
 TYPES = {torch.float32: 'float32', torch.bfloat16: 'bfloat16'}
 
 
@@ -81,7 +82,8 @@ def _compile(source: Path) -> Path:
     version = subprocess.run(
         [*compiler.split(), '--version'], capture_output=True, text=True, check=True
     ).stdout
-    about = (source.read_text(), *FLAGS, compiler, version, torch.__version__, _processor())
+    texts = source.read_text(), COMMON.read_text()
+    about = (*texts, *FLAGS, compiler, version, torch.__version__, _processor())
     key = hashlib.sha256('\n'.join(about).encode()).hexdigest()[:16]
     folder = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache', 'mmspike', 'neurons')
     target = folder / f'{source.stem}-{key}.so'
@@ -97,7 +99,8 @@ def _compile(source: Path) -> Path:
     os.close(handle)
     try:
         for threads in (['-fopenmp', *_openmp_of_torch()], []):
-            command = [*compiler.split(), *FLAGS, str(source), '-o', partial, *threads]
+            command = [*compiler.split(), *FLAGS, f'-I{COMMON.parent}', str(source)]
+            command += ['-o', partial, *threads]
             done = subprocess.run(command, capture_output=True, text=True, check=not threads)
             if not done.returncode:
                 break

@@ -4,56 +4,10 @@
 // lies in one piece. What is kept for the backward pass: the counts in a byte each, and a bit for
 // each potential that says whether it lay inside the range, [steps, (count + 7) / 8].
 
-#include <cmath>
 #include <cstdint>
 #include <cstring>
 
-namespace {
-
-constexpr int64_t TILE = 512;  // neurons
-
-struct bfloat16 {
-  uint16_t bits;
-};
-
-inline float load(float x) { return x; }
-inline float load(bfloat16 x) {
-  uint32_t wide = uint32_t(x.bits) << 16;
-  float value;
-  std::memcpy(&value, &wide, 4);
-  return value;
-}
-inline void store(float& to, float x) { to = x; }
-inline void store(bfloat16& to, float x) {  // to the nearest, ties to even
-  uint32_t wide;
-  std::memcpy(&wide, &x, 4);
-  bool nan = x != x;
-  wide += 0x7fff + ((wide >> 16) & 1);
-  to.bits = nan ? 0x7fc0 : uint16_t(wide >> 16);
-}
-
-void pack(const uint8_t* inside, uint8_t* bits, int64_t n) {
-  for (int64_t j = 0; j < (n + 7) / 8; ++j) {
-    uint64_t eight;
-    std::memcpy(&eight, inside + 8 * j, 8);
-    bits[j] = uint8_t((eight * 0x0102040810204080ull) >> 56);  // the first is the lowest bit
-  }
-}
-
-// The eight bytes of each byte of bits.
-struct Table {
-  uint64_t bytes[256];
-  Table() {
-    for (int value = 0; value < 256; ++value) {
-      uint8_t eight[8];
-      for (int j = 0; j < 8; ++j) eight[j] = (value >> j) & 1;
-      std::memcpy(bytes + value, eight, 8);
-    }
-  }
-};
-const Table TABLE;
-
-}  // namespace
+#include "common.h"
 
 extern "C" struct IntegerNeuron {
   float levels, decay, threshold, unit;
@@ -106,7 +60,7 @@ void run_backward(const uint8_t* bits, const T* grad, T* out, int64_t steps, int
     for (int64_t t = steps - 1; t >= 0; --t) {
       int64_t at = t * count + from;
       const uint8_t* own = bits + t * row + from / 8;
-      for (int64_t j = 0; j < (n + 7) / 8; ++j) std::memcpy(inside + 8 * j, TABLE.bytes + own[j], 8);
+      unpack(own, inside, n);
       for (int64_t j = 0; j < n; ++j) {
         g[j] = float(inside[j]) * slope * load(grad[at + j]) + decay * g[j];
         store(out[at + j], g[j]);
