@@ -7,25 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from mmspike.errors import UserError
-from mmspike.neurons import SpikingNeuron, unfold
-
-
-def find_neurons(model: nn.Module) -> dict[str, nn.Module]:
-    """Find the neuron layers of a model by their names.
-
-    A neuron layer is a `mmspike.SpikingNeuron` anywhere, or whatever stands where mmspike's layers
-    keep their neuron: under ``neuron``, or a name that ends with ``_neuron``, but for an identity,
-    which a neuron leaves that has moved.
-
-    Args:
-        model: Any model.
-    """
-    return {
-        name: module
-        for name, module in model.named_modules()
-        if isinstance(module, SpikingNeuron)
-        or (f'.{name}'.endswith(('.neuron', '_neuron')) and not isinstance(module, nn.Identity))
-    }
+from mmspike.neurons import SpikingNeuron, find_neurons, unfold
 
 
 @dataclass

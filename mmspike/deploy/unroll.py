@@ -1,5 +1,7 @@
 """Integer neurons for a chip: counts in place of fractions, then binary sub-steps for counts."""
 
+from typing import Any
+
 from torch import nn
 
 from mmspike.errors import UserError
@@ -17,27 +19,26 @@ def fold_units(model: nn.Module) -> None:
     Raises:
         UserError: If their spikes go elsewhere than into weights.
     """
-    worth: dict[SpikingNeuron, str] = {
+    worth: dict[Any, str] = {
         module: name
         for name, module in model.named_modules()
         if isinstance(module, SpikingNeuron) and module.unit != 1
     }
-    done: set[nn.Module] = set()
-    for module in list(model.modules()):
-        if isinstance(module, SDSA3) and module.neuron in worth:
-            module.fold_units()
-            done.update(m for m in module.modules() if isinstance(m, SpikingNeuron))
-        elif isinstance(module, Spiking) and module.neuron in worth:
-            module.fold_unit(module.neuron.unit)
-            done.add(module.neuron)
+    weighed = _in_front_of_weights(model)
     for neuron, name in worth.items():
-        if neuron not in done:
+        if neuron not in weighed:
             raise UserError(
                 f'{name} is a {type(neuron).__name__}, whose spikes are worth {neuron.unit:.3g} '
                 'each, but they do not go into weights alone, which could take that '
                 "(mmspike.Neuron as act_cfg and the shortcuts 'vs' and 'sew' hand them on); use "
                 'mmspike.ILIF there.'
             )
+    for module in list(model.modules()):
+        if isinstance(module, SDSA3) and module.neuron in worth:
+            module.fold_units()
+        elif isinstance(module, Spiking) and isinstance(module.neuron, SpikingNeuron):
+            module.fold_unit(module.neuron.unit)
+    for neuron in worth:
         neuron.unit = 1.0
 
 

@@ -4,6 +4,7 @@ from .base import SpikingNeuron
 from .build import (
     build_neuron,
     default_neuron,
+    find_neurons,
     find_time_steps,
     is_spiking,
     name_neurons,
@@ -31,6 +32,7 @@ __all__ = [
     'build_neuron',
     'check_time_steps',
     'default_neuron',
+    'find_neurons',
     'find_time_steps',
     'fold',
     'fold_sequence',

@@ -66,8 +66,8 @@ def build_neuron(cfg: dict | None = None, **overrides: object) -> nn.Module:
         return MODELS.build(cfg)  # It says that there is none.
     accepted = inspect.signature(cls).parameters
     takes_any = any(p.kind is p.VAR_KEYWORD for p in accepted.values())
-    of_others = _options_of(SpikingNeuron) - set(accepted)
-    foreign = set() if takes_any else of_others & set(cfg)
+    unknown = set() if takes_any else set(cfg) - set(accepted) - {'type'}
+    foreign = unknown & _options_of(SpikingNeuron) if unknown else unknown
     if not is_spiking(cls):
         cfg = {key: value for key, value in cfg.items() if key not in foreign}
     elif not takes_any and (missing := [name for name in overrides if name not in accepted]):
@@ -109,6 +109,24 @@ def build_activation(inplace: bool = False, **options: object) -> nn.Module:
     return build_neuron(**options)  # type: ignore[arg-type]  # Not its cfg.
 
 
+def find_neurons(model: nn.Module) -> dict[str, nn.Module]:
+    """Find the neuron layers of a model by their names.
+
+    A neuron layer is a `mmspike.SpikingNeuron` anywhere, or whatever stands where mmspike's layers
+    keep their neuron: under ``neuron``, or a name that ends with ``_neuron``, but for an identity,
+    which a neuron leaves that has moved.
+
+    Args:
+        model: Any model.
+    """
+    return {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, SpikingNeuron)
+        or (f'.{name}'.endswith(('.neuron', '_neuron')) and not isinstance(module, nn.Identity))
+    }
+
+
 def name_neurons(model: nn.Module) -> str | None:
     """Name the neuron that most layers of a model have, and its levels if it counts.
 
@@ -122,9 +140,7 @@ def name_neurons(model: nn.Module) -> str | None:
         f'{type(m).__name__} with {m.levels} levels'
         if getattr(m, 'levels', 1) != 1
         else type(m).__name__
-        for name, m in model.named_modules()
-        if isinstance(m, SpikingNeuron)
-        or (f'.{name}'.endswith(('.neuron', '_neuron')) and not isinstance(m, nn.Identity))
+        for m in find_neurons(model).values()
     ]
     return Counter(names).most_common(1)[0][0] if names else None
 

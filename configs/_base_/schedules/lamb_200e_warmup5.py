@@ -8,14 +8,7 @@ augmentation or loss; they are those of Meta-SpikeFormer.
 _base_ = ['lamb_200e.py']
 
 param_scheduler = [
-    dict(
-        type='LinearLR',
-        start_factor=1e-3,
-        by_epoch=True,
-        begin=0,
-        end=5,
-        convert_to_iter_based=True,
-    ),
-    dict(type='CosineAnnealingLR', by_epoch=True, begin=5, end=200, convert_to_iter_based=True),
+    dict(_base_.param_scheduler[0], end=5),
+    dict(_base_.param_scheduler[1], begin=5),
 ]
 auto_scale_lr = dict(enable=True, base_batch_size=256)
