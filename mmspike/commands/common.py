@@ -3,12 +3,14 @@
 import os
 import sys
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.runner import Runner
+from torch import nn
 
 from mmspike.checkpoint import allow_mmengine_types
 from mmspike.checks.classes import classes_of
@@ -21,6 +23,7 @@ from mmspike.checks.data import (
     inner_datasets,
 )
 from mmspike.checks.evaluators import check_evaluators
+from mmspike.checks.misspelt import name_misspellings
 from mmspike.checks.settings import check_values
 from mmspike.commands.loaded_pictures import draw_loaded
 from mmspike.commands.run_report import RunReport
@@ -122,3 +125,26 @@ def check_dataset(runner: Runner, split: str, report: RunReport) -> list[str]:
     if split != 'train':
         check_evaluators(runner, split, inner_datasets(dataset))
     return classes_of(dataset)
+
+
+def test_batches(config: Config, model: nn.Module) -> Iterator[dict]:
+    """Load the images of a config's test dataloader one by one.
+
+    Args:
+        config: The config.
+        model: Its model, which follows the dataset.
+
+    Raises:
+        UserError: If data, or what the config says of them, are not usable.
+    """
+    allow_mmengine_types()
+    check_data(config, ['test'])
+    use_checked_datasets(config, ['test'])
+    settings = config.test_dataloader.copy()
+    settings.update(batch_size=1, num_workers=0, persistent_workers=False)
+    build = cache(lambda: Runner.build_dataloader(settings))
+    with name_misspellings(config):
+        dataset = build_dataset(build, settings)
+    check_classes(model, dataset)
+    follow_model(model, dataset)
+    yield from build()

@@ -1,31 +1,23 @@
 """Estimate the energy, layer by layer."""
 
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import cache
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.config import Config
 from mmengine.registry import DefaultScope
-from mmengine.runner import Runner
 from rich.progress import track
-from torch import nn
 
 from mmspike.analysis.energy_meter import E_AC, E_MAC, Energy, EnergyMeter, check_costs, use_rates
 from mmspike.analysis.energy_report import read_rates, show, write_report
-from mmspike.checkpoint import allow_mmengine_types
-from mmspike.checks.data import build_dataset, check_classes, check_data
-from mmspike.checks.misspelt import name_misspellings
-from mmspike.commands.common import use_checked_datasets
+from mmspike.commands.common import test_batches
 from mmspike.commands.media import find_images, make_folder
 from mmspike.compat import make_torchvision_importable
 from mmspike.config import config_parser, load_config
 from mmspike.deploy import reparameterize
 from mmspike.errors import UserError
-from mmspike.hooks.follow_model_hook import follow_model
 from mmspike.hosts import library_of
 from mmspike.hosts.batches import build_model, noise_batch
 from mmspike.hosts.inferencers import HostModel, use_device
@@ -103,8 +95,9 @@ def measure(args: Namespace) -> Energy:
     model = reparameterize(model, 'spike')
     meter = EnergyMeter(model)  # Refuses what does not spike before any data is looked for.
     with DefaultScope.overwrite_default_scope(library.name):
-        sized = args.size is not None
-        batches = [noise_batch(config, library, args.size)] if sized else _batches(config, model)
+        batches: Iterable = test_batches(config, model)
+        if args.size is not None:
+            batches = [noise_batch(config, library, args.size)]
         return _run(meter, model.test_step, islice(batches, args.num_images), args)
 
 
@@ -114,18 +107,3 @@ def _run(meter: EnergyMeter, run: Callable, inputs: Iterable, args: Namespace) -
         for item in track(inputs, 'Energy', total=total):
             run(item)
     return meter.energy(args.e_mac, args.e_ac)
-
-
-def _batches(config: Config, model: nn.Module) -> Iterator[dict]:
-    """Load the images of the config's test dataloader one by one."""
-    allow_mmengine_types()
-    check_data(config, ['test'])
-    use_checked_datasets(config, ['test'])
-    settings = config.test_dataloader.copy()
-    settings.update(batch_size=1, num_workers=0, persistent_workers=False)
-    build = cache(lambda: Runner.build_dataloader(settings))
-    with name_misspellings(config):
-        dataset = build_dataset(build, settings)
-    check_classes(model, dataset)
-    follow_model(model, dataset)
-    yield from build()

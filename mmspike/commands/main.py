@@ -13,6 +13,7 @@ from mmspike.version import __version__
 # called: `doctor` must run where nothing else does.
 COMMANDS = (
     *('train', 'test', 'infer', 'spikes', 'energy', 'check', 'convert', 'benchmark', 'demo'),
+    'export',
     'doctor',
 )
 
