@@ -14,6 +14,7 @@ from mmdet.evaluation import CocoMetric as StockCocoMetric  # noqa: E402
 from mmengine.config import ConfigDict  # noqa: E402
 from mmengine.logging import MMLogger  # noqa: E402
 from mmengine.registry import METRICS, DefaultScope  # noqa: E402
+from pycocotools import mask as masks  # noqa: E402
 
 from mmspike.checks.evaluators import check_evaluators  # noqa: E402
 from mmspike.errors import UserError  # noqa: E402
@@ -222,3 +223,74 @@ def test_pictures_that_the_evaluator_waits_for_in_vain(check, warnings):
     check(two(), two(), 'of_dataset.json', indices=1)
     assert len(warnings) == 2
     assert all("1 pictures that val_dataloader does not hand out, such as '" in w for w in warnings)
+
+
+def scattered(images=40, seed=0):
+    """Annotations of three classes, some of them crowds, and what a detector might find of them."""
+    draw = np.random.default_rng(seed)
+    annotations, results = [], []
+    for image in range(1, images + 1):
+        # More in the first than are counted.
+        corners = draw.uniform(0, 150, (draw.integers(0, 9) if image > 1 else 150, 2))
+        boxes = np.concatenate([corners, draw.uniform(4, 50, corners.shape)], 1).round(1)
+        labels = draw.integers(0, 3, len(boxes)) if image > 1 else np.zeros(150, int)
+        for label, box in zip(labels, boxes, strict=True):
+            annotations.append(
+                dict(
+                    id=len(annotations) + 1,
+                    image_id=image,
+                    category_id=int(label) + 1,
+                    bbox=box.tolist(),
+                    area=float(box[2] * box[3]),
+                    iscrowd=int(draw.random() < 0.1),
+                    segmentation=rectangle(box),
+                )
+            )
+        near = np.repeat(boxes, 4, 0) + draw.normal(0, 2, (4 * len(boxes), 4))
+        near[:, 2:] = near[:, 2:].clip(1)
+        results.append(
+            dict(
+                img_id=image,
+                bboxes=np.concatenate([near[:, :2], near[:, :2] + near[:, 2:]], 1),
+                scores=draw.random(len(near)).round(2),  # Some alike.
+                labels=np.repeat(labels, 4),
+                masks=[rectangle(box) for box in near],
+            )
+        )
+    pictures = [dict(id=i + 1, file_name=f'{i}.png', width=200, height=200) for i in range(images)]
+    names = [dict(id=i, name=f'class {i}') for i in (1, 2, 3)]
+    return dict(images=pictures, annotations=annotations, categories=names), results
+
+
+def rectangle(box):
+    x, y, width, height = map(float, box)
+    corners = [x, y, x + width, y, x + width, y + height, x, y + height]
+    (rle,) = masks.frPyObjects([corners], 200, 200)
+    return dict(size=rle['size'], counts=rle['counts'].decode())
+
+
+@pytest.mark.parametrize('iou_thrs', [None, [0.5, 0.75]])
+def test_the_faster_evaluation_gives_the_same_figures(metric, monkeypatch, iou_thrs):
+    faster = pytest.importorskip('faster_coco_eval', reason='the faster evaluation is optional')
+    told, results = scattered()
+    called = []
+    own = faster.COCOeval_faster.evaluate
+    monkeypatch.setattr(
+        faster.COCOeval_faster, 'evaluate', lambda self: [called.append(1), own(self)]
+    )
+
+    def figures(installed):
+        if not installed:
+            monkeypatch.setattr(f'{CocoMetric.__module__}.find_spec', lambda name: None)
+        options = dict(
+            metric=['bbox', 'segm', 'proposal'], classwise=iou_thrs is None, iou_thrs=iou_thrs
+        )
+        built = metric(told, proposal_nums=(100, 300, 1000), **options)
+        built.dataset_meta = dict(classes=('class 1', 'class 2', 'class 3'))
+        return built.compute_metrics([({}, deepcopy(result)) for result in results])
+
+    fast, calls = figures(True), len(called)
+    slow = figures(False)
+    assert calls == len(called) == 3  # Ours ran it, for each of the metrics; the other never.
+    assert 0.1 < slow['bbox_mAP'] < 0.9
+    assert fast == pytest.approx(slow, abs=1e-9)
