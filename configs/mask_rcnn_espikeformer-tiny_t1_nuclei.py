@@ -3,7 +3,7 @@ r"""A small spiking Mask R-CNN of E-SpikeFormer on nuclei, T x D = 1 x 4, from s
 Task: Instance Segmentation on Data Science Bowl 2018
 Parameters: 3.6M
 Paper: none
-Ours: not measured
+Ours: docs/results.md
 
 Data, budget and all but the backbone are those of mask_rcnn_metaspike-tiny_t1_nuclei.py:
 

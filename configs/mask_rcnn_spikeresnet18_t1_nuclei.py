@@ -3,7 +3,7 @@ r"""Spiking Mask R-CNN on MS-ResNet-18, nuclei of the 2018 Data Science Bowl, fr
 Task: Instance Segmentation on Data Science Bowl 2018
 Parameters: 13.2M
 Paper: none
-Ours: not measured
+Ours: docs/results.md
 
 All but the backbone is that of mask_rcnn_metaspike-tiny_t1_nuclei.py. The last command trains the
 ANN twin, in a folder of its own:

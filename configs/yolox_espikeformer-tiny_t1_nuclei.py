@@ -3,7 +3,7 @@ r"""A small spiking YOLOX of E-SpikeFormer on nuclei, T x D = 1 x 4, from scratc
 Task: Object Detection on Data Science Bowl 2018
 Parameters: 2.8M
 Paper: none
-Ours: not measured
+Ours: docs/results.md
 
 Data, budget and all but the backbone are those of yolox_metaspike-tiny_t1_nuclei.py:
 
