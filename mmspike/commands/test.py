@@ -100,7 +100,8 @@ def _test_parser() -> ArgumentParser:
     parser.add_argument(
         '--deploy',
         choices=FORMS,
-        help='test the merged model: spike as a chip runs it, fast as a CPU or GPU does',
+        help='test the merged model: spike as a chip runs it, int8 with weights of 8 bits, fast as '
+        'a CPU or GPU does',
     )
     parser.add_argument('--tta', action='store_true', help='test-time augmentation')
     parser.add_argument(

@@ -17,23 +17,26 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights, fuse_linear_bn_weights
 from mmspike.errors import UserError
 from mmspike.layers import ConvNorm, LocalMetaBlock, RepConv, SepConv, SpikeConv2d, SpikeLinear
 
+from .int8 import quantize
 from .unroll import fold_units, unroll
 
 SEQUENCES = (nn.Sequential, Sequential)  # mmengine's is initialized, and runs as torch's does.
-FORMS = ('spike', 'fast', 'unroll')
+FORMS = ('spike', 'fast', 'unroll', 'int8')
 
 
 def reparameterize(model: nn.Module, form: str = 'spike') -> nn.Module:
     """Copy a trained model into the form in which it runs.
 
     All forms fold each batch norm, and a scale behind it, into the convolution or linear layer
-    before it and compute what the model computes, up to rounding.
+    before it. All but ``'int8'`` compute what the model computes, up to rounding.
 
     - ``'spike'`` is what a chip runs: RepConv becomes one dense 3x3 convolution, and SepConv's
       depthwise and second pointwise convolution one dense 7x7 from 2C to C, so that every weight
       layer but the first sees spikes only; of integer neurons it sees their counts.
     - ``'unroll'`` is that of integer neurons with every count as so many binary sub-steps, so that
       weights see spikes only (`mmspike.deploy.unroll`). Of binary neurons it is ``'spike'``.
+    - ``'int8'`` is ``'spike'`` with weights of 8 bits and all else in fixed point
+      (`mmspike.deploy.int8`).
     - ``'fast'`` is what a CPU or GPU runs fastest: the separable convolutions stay apart.
 
     Merged layers keep what analysis asks of them: the `row_names` of their operator, and as
@@ -68,6 +71,8 @@ def reparameterize(model: nn.Module, form: str = 'spike') -> nn.Module:
             fold_units(merged)
         if form == 'unroll':
             unroll(merged)
+        elif form == 'int8':
+            quantize(merged)
     merged = merged.to(next(merged.parameters()).device)  # A backbone orders the merged weights.
     merged.requires_grad_(False).eval()  # A stock ResNet's returns nothing.
     return merged
