@@ -18,17 +18,18 @@ from mmspike.errors import UserError
 from mmspike.layers import ConvNorm, LocalMetaBlock, RepConv, SepConv, SpikeConv2d, SpikeLinear
 
 from .int8 import quantize
+from .int8_kernels import use_int8_kernels
 from .unroll import fold_units, unroll
 
 SEQUENCES = (nn.Sequential, Sequential)  # mmengine's is initialized, and runs as torch's does.
-FORMS = ('spike', 'fast', 'unroll', 'int8')
+FORMS = ('spike', 'fast', 'unroll', 'int8', 'fast-int8')
 
 
 def reparameterize(model: nn.Module, form: str = 'spike') -> nn.Module:
     """Copy a trained model into the form in which it runs.
 
     All forms fold each batch norm, and a scale behind it, into the convolution or linear layer
-    before it. All but ``'int8'`` compute what the model computes, up to rounding.
+    before it. All but those of 8 bits compute what the model computes, up to rounding.
 
     - ``'spike'`` is what a chip runs: RepConv becomes one dense 3x3 convolution, and SepConv's
       depthwise and second pointwise convolution one dense 7x7 from 2C to C, so that every weight
@@ -38,6 +39,8 @@ def reparameterize(model: nn.Module, form: str = 'spike') -> nn.Module:
     - ``'int8'`` is ``'spike'`` with weights of 8 bits and all else in fixed point
       (`mmspike.deploy.int8`).
     - ``'fast'`` is what a CPU or GPU runs fastest: the separable convolutions stay apart.
+    - ``'fast-int8'`` is what a CPU with 8-bit arithmetic runs faster still: SepConv stays apart,
+      and convolutions that see spikes have weights of 8 bits (`mmspike.deploy.int8_kernels`).
 
     Merged layers keep what analysis asks of them: the `row_names` of their operator, and as
     `unmerged_weights` how many weights the convolutions had that they stand for.
@@ -73,6 +76,8 @@ def reparameterize(model: nn.Module, form: str = 'spike') -> nn.Module:
             unroll(merged)
         elif form == 'int8':
             quantize(merged)
+        elif form == 'fast-int8':
+            use_int8_kernels(merged)
     merged = merged.to(next(merged.parameters()).device)  # A backbone orders the merged weights.
     merged.requires_grad_(False).eval()  # A stock ResNet's returns nothing.
     return merged
@@ -150,7 +155,7 @@ class _Merger:
         first = self.merge(module.pointwise1, f'{name}.pointwise1')
         last = fold(module.pointwise2, module.norm, name)
         depthwise = module.depthwise
-        if self.form == 'fast':
+        if self.form.startswith('fast'):
             return nn.Sequential(first, depthwise, last)
         weight = last.weight * depthwise.weight.squeeze(1)  # [out, in, 1, 1] * [in, kh, kw]
         dense = _conv_of(SpikeConv2d, weight, last.bias, [depthwise, last])

@@ -36,6 +36,7 @@ class SpikingNeuron(nn.Module):
     Attributes:
         levels: The largest count of spikes in a time step; 1 for a binary neuron.
         unit: What one spike is worth: the output is the count of spikes times this.
+        in_bytes: Hand on counts as bytes, without a gradient, to weights of 8 bits.
         backends: What can run it. ``'torch'`` is the plain loop.
 
     Shape:
@@ -49,6 +50,7 @@ class SpikingNeuron(nn.Module):
     spiking = True  # What `is_spiking` looks for.
     levels: int = 1
     unit: float = 1.0
+    in_bytes = False
     backends: ClassVar[tuple[str, ...]] = ('torch',)
 
     def __init__(
@@ -119,7 +121,7 @@ class SpikingNeuron(nn.Module):
         channels_last = lies_channels_last(x)
         if channels_last:
             sequence = sequence.permute(0, 1, 3, 4, 2)
-        spikes, fired = self._run(x, sequence)
+        spikes, fired = (self._count(sequence), None) if self.in_bytes else self._run(x, sequence)
 
         def give_back(value: Tensor) -> Tensor:
             value = fold(value)
@@ -136,6 +138,10 @@ class SpikingNeuron(nn.Module):
         if not self._is_trusted and not torch.compiler.is_compiling():
             self._check(counts)
         return counts if self.unit == 1 else counts * self.unit, None
+
+    def _count(self, sequence: Tensor) -> Tensor:
+        """Run `sequence`; return counts in a byte each."""
+        return self._run(sequence, sequence)[0].div(self.unit).to(torch.uint8)
 
     @torch.no_grad()
     def _check(self, counts: Tensor) -> None:

@@ -56,6 +56,21 @@ def size(x: Tensor) -> tuple[ctypes.c_int64, ctypes.c_int64]:
     return ctypes.c_int64(len(x)), ctypes.c_int64(x[0].numel())
 
 
+def count_spikes(library: ctypes.CDLL, x: Tensor, neuron: ctypes.Structure) -> Tensor:
+    """Run a sequence from rest; return counts of spikes in a byte each.
+
+    Args:
+        library: The compiled neuron.
+        x: The sequence, ``[T, ...]``.
+        neuron: The options, as the library takes them.
+    """
+    x = x.contiguous()
+    counts = torch.empty(x.shape, dtype=torch.uint8)
+    call = getattr(library, f'counts_{TYPES[x.dtype]}')
+    call(pointer(x), pointer(counts), *size(x), neuron, torch.get_num_threads())
+    return counts
+
+
 @lru_cache
 def load(source: Path) -> ctypes.CDLL | None:
     """Load a compiled source; None where it cannot be had, which is said once in the log.

@@ -28,6 +28,7 @@ inline void store(bfloat16& to, float x) {  // to the nearest, ties to even
   wide += 0x7fff + ((wide >> 16) & 1);
   to.bits = nan ? 0x7fc0 : uint16_t(wide >> 16);
 }
+inline void store(uint8_t& to, float x) { to = uint8_t(int32_t(x)); }  // a count
 
 // Flags of a byte each, 0 or 1, in bits; `fired` has room up to a multiple of eight.
 void pack(uint8_t* fired, uint8_t* bits, int64_t n) {

@@ -16,8 +16,9 @@ extern "C" struct IntegerNeuron {
 
 namespace {
 
-template <bool EXACT, typename T>
-void run_forward(const T* x, T* spikes, uint8_t* counts, uint8_t* bits, int64_t steps,
+// `spikes` are of x's precision, or counts in a byte each, for which the unit is 1.
+template <bool EXACT, typename T, typename S>
+void run_forward(const T* x, S* spikes, uint8_t* counts, uint8_t* bits, int64_t steps,
                  int64_t count, const IntegerNeuron& k, int threads) {
   int64_t tiles = (count + TILE - 1) / TILE, row = (count + 7) / 8;
   float levels = k.levels, decay = k.decay, threshold = k.threshold, unit = k.unit;
@@ -84,6 +85,13 @@ void run_unpack(const uint8_t* counts, T* spikes, int64_t total, float unit, int
       run_forward<true>(x, spikes, counts, bits, steps, count, k, threads);                     \
     else                                                                                        \
       run_forward<false>(x, spikes, counts, bits, steps, count, k, threads);                    \
+  }                                                                                             \
+  extern "C" void counts_##NAME(const T* x, uint8_t* counts, int64_t steps, int64_t count,       \
+                                IntegerNeuron k, int threads) {                                 \
+    if (k.exact)                                                                                \
+      run_forward<true>(x, counts, nullptr, nullptr, steps, count, k, threads);                 \
+    else                                                                                        \
+      run_forward<false>(x, counts, nullptr, nullptr, steps, count, k, threads);                \
   }                                                                                             \
   extern "C" void backward_##NAME(const uint8_t* bits, const T* grad, T* out, int64_t steps,    \
                                   int64_t count, IntegerNeuron k, int threads) {                \

@@ -21,6 +21,7 @@ from mmspike.registry import MODELS
 
 from . import integer_cpp
 from .base import Fired, SpikingNeuron
+from .build_cpp import count_spikes
 from .lif.equations import has_exact_reciprocal
 
 MAX_LEVELS = 255  # What a byte can count.
@@ -188,19 +189,29 @@ class ILIF(SpikingNeuron):
         return IntegerScan.apply(x, self.levels, self.decay, self.v_threshold)
 
     def _run(self, x: Tensor, sequence: Tensor) -> Fired:
-        threshold = self.v_threshold
-        if (
-            self.backend == 'torch'
-            or not isinstance(threshold, float)
-            or not integer_cpp.serves(sequence)
-        ):
+        neuron = self._for_cpp(sequence)
+        if neuron is None:
             return super()._run(x, sequence)
         packed: list = []
-        exact = has_exact_reciprocal(threshold)
-        options = self.levels, self.decay, threshold, self.unit, exact
-        neuron = integer_cpp.IntegerNeuron(*options)
         spikes = integer_cpp.CppIntegerScan.apply(sequence, neuron, packed)
         return spikes, packed[0] if packed else None
+
+    def _count(self, sequence: Tensor) -> Tensor:
+        neuron, library = self._for_cpp(sequence), integer_cpp.library()
+        if neuron is None or library is None:
+            return super()._count(sequence)
+        neuron.unit = 1.0
+        return count_spikes(library, sequence, neuron)
+
+    def _for_cpp(self, sequence: Tensor) -> integer_cpp.IntegerNeuron | None:
+        """The options for C++; None where the plain loop runs."""
+        threshold = self.v_threshold
+        if self.backend == 'torch' or not isinstance(threshold, float):
+            return None
+        if not integer_cpp.serves(sequence):
+            return None
+        exact = has_exact_reciprocal(threshold)
+        return integer_cpp.IntegerNeuron(self.levels, self.decay, threshold, self.unit, exact)
 
     def _describe(self) -> dict[str, Any]:
         return dict(levels=self.levels, decay=self.decay)

@@ -108,8 +108,9 @@ inline float slope(float x, float alpha) {
   return height > 0.f ? height : 0.f;
 }
 
-template <typename T>
-void run_forward(const T* x, T* spikes, T* potentials, uint8_t* bits, int64_t steps, int64_t count,
+// `spikes` are of x's precision, or a byte each.
+template <typename T, typename S>
+void run_forward(const T* x, S* spikes, T* potentials, uint8_t* bits, int64_t steps, int64_t count,
                  const Neuron& k, int threads) {
   int64_t tiles = (count + TILE - 1) / TILE, row = (count + 7) / 8;
   with_dynamics(k, [&](auto charge, auto soft) {
@@ -256,6 +257,10 @@ void run_unpack(const uint8_t* bits, T* spikes, int64_t steps, int64_t count, in
   extern "C" void forward_##NAME(const T* x, T* spikes, T* potentials, uint8_t* bits,           \
                                  int64_t steps, int64_t count, Neuron k, int threads) {         \
     run_forward(x, spikes, potentials, bits, steps, count, k, threads);                         \
+  }                                                                                             \
+  extern "C" void counts_##NAME(const T* x, uint8_t* counts, int64_t steps, int64_t count,       \
+                                Neuron k, int threads) {                                        \
+    run_forward(x, counts, (T*)nullptr, nullptr, steps, count, k, threads);                     \
   }                                                                                             \
   extern "C" void backward_##NAME(const T* kept, const float* scale, const float* shift,        \
                                   int64_t length, int columns, const uint8_t* bits,             \

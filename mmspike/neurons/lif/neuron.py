@@ -9,6 +9,7 @@ from mmspike.errors import UserError
 from mmspike.registry import MODELS
 
 from ..base import Fired, SpikingNeuron
+from ..build_cpp import count_spikes
 from . import cpp
 from .batch_norm import Normed, came_out_of_norm
 from .equations import lif
@@ -101,13 +102,25 @@ class LIF(SpikingNeuron):
         return self._scan(x, None, False)
 
     def _run(self, x: Tensor, sequence: Tensor) -> Fired:
-        by_loop = self.v_reset or not isinstance(self.v_threshold, float)
-        if self.backend != 'torch' and not by_loop:
-            if self.backend == 'inductor':
-                return self._run_compiled(sequence, came_out_of_norm(x, len(sequence)))
-            if cpp.serves(sequence, self.surrogate):
-                return self._run_cpp(sequence, came_out_of_norm(x, len(sequence)))
+        if self.backend == 'inductor' and not self._by_loop:
+            return self._run_compiled(sequence, came_out_of_norm(x, len(sequence)))
+        if self._by_cpp(sequence):
+            return self._run_cpp(sequence, came_out_of_norm(x, len(sequence)))
         return self.run(sequence), None
+
+    def _count(self, sequence: Tensor) -> Tensor:
+        library = cpp.library() if self._by_cpp(sequence) else None
+        if library is None:
+            return super()._count(sequence)
+        return count_spikes(library, sequence, cpp.make_neuron(*self._dynamics))
+
+    @property
+    def _by_loop(self) -> bool:
+        return bool(self.v_reset) or not isinstance(self.v_threshold, float)
+
+    def _by_cpp(self, sequence: Tensor) -> bool:
+        chosen = self.backend in ('auto', 'cpp') and not self._by_loop
+        return chosen and cpp.serves(sequence, self.surrogate)
 
     @property
     def _dynamics(self) -> tuple:
