@@ -41,6 +41,9 @@ class Int8Convolution:
             spikes.to(torch.uint8), 1.0, 0, *weights, *self.geometry, *unscaled
         )
 
+    def __deepcopy__(self, memo: dict) -> 'Int8Convolution':
+        return self  # oneDNN's weights cannot be copied, and do not change.
+
 
 def use_int8_kernels(model: nn.Module) -> None:
     """Let the convolutions of a model that see spikes compute in 8 bits.
