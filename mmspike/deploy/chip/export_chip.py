@@ -41,16 +41,18 @@ def export_chip(model: nn.Module, pictures: Sequence[Tensor], folder: Path) -> l
     program = trace(forms['fp32'], pictures[0][None])
     graph = lower(program, forms['int8'])
     runs: list[dict] = []
+    units: dict[str, dict[str, int]] = {}
     layers: dict[str, int] = {}
     for form, merged in forms.items():
-        arrays, bits = _arrays(graph, merged, form == 'int8')
-        np.savez(folder / f'weights_{form}.npz', **arrays)
+        weights = f'weights_{form}.npz'
+        arrays, units[form] = _arrays(graph, merged, form == 'int8')
+        np.savez(folder / weights, **arrays)
         golden = Golden(program, merged.double())
         for number, picture in enumerate(pictures):
             found = _record(golden, graph, picture[None], form == 'int8')
             file = f'spikes_{form}_{number}.npz'
             np.savez_compressed(folder / file, **found)
-            runs.append({'weights': f'weights_{form}.npz', 'spikes': file, 'bits': bits})
+            runs.append({'form': form, 'weights': weights, 'spikes': file})
             for name, counts in golden.counts.items():
                 layers[name] = layers.get(name, 0) + int(counts.sum())
     said = {
@@ -59,6 +61,7 @@ def export_chip(model: nn.Module, pictures: Sequence[Tensor], folder: Path) -> l
         'model': type(model).__name__,
         'fraction_bits': FRACTION_BITS,
         'runs': runs,
+        'bits': units,
         'outputs': graph.outputs,
         'nodes': graph.nodes,
     }
@@ -83,10 +86,10 @@ def _arrays(graph: Lowered, model: Any, whole: bool) -> tuple[dict[str, Any], di
             name, layer = node['layer'], model.get_submodule(node['layer'])
             weight, bias = layer.weight, layer.bias
             bias = torch.zeros(len(weight)) if bias is None else bias
-            scale = torch.ones(len(weight))
+            bias, scale = bias.double(), torch.ones(len(weight), dtype=torch.float64)
             if whole:
                 weight, scale = layer.weight_q, layer.scale_m
-                bias = (bias.double() * 2**FRACTION_BITS).round().long()
+                bias = (bias * 2**FRACTION_BITS).round().long()
                 bits.update({f'{name}.scale': layer.scale_bits, f'{name}.bias': FRACTION_BITS})
             scale = scale.view(-1, *[1] * (weight.dim() - 1))
             arrays[f'{name}.weight'] = weight.numpy()

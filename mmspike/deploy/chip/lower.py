@@ -89,7 +89,9 @@ class _Lowering:
                 self._lower(node)
             elif node.op == 'output':
                 self.done.outputs.extend(self.done.places[out.name] for out in node.args[0])
-        return self.done
+        used = {name for entry in self.done.nodes for name in entry['inputs']}
+        nodes = [n for n in self.done.nodes if n['name'] in used.union(self.done.outputs)]
+        return self.done._replace(nodes=nodes)
 
     def _lower(self, node: Any) -> None:
         kind = node.target.__name__.partition('.')[0].rstrip('_')
@@ -106,6 +108,8 @@ class _Lowering:
             places[node.name] = ins[0]['name']
             return
         if reshapes:
+            if ins[0]['op'] == 'view':
+                ins = [self.by_name[ins[0]['inputs'][0]]]
             said = self._exact('view', max, ins)
         elif kind in self.ways and len(ins) == len(given):
             said = self.ways[kind](node, ins)

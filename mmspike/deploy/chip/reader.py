@@ -36,7 +36,7 @@ OPS = {
 graph, wrong = json.load(open('graph.json')), []
 for run in graph['runs']:
     values, total = {**np.load(run['weights']), **np.load(run['spikes'])}, 0
-    values.update({key: values[key] * 2.0**-bits for key, bits in run['bits'].items()})
+    values.update({k: values[k] * 2.0**-bits for k, bits in graph['bits'][run['form']].items()})
     for name, op, args, node in [(n['name'], n['op'], n['inputs'], n) for n in graph['nodes']]:
         args = [values[arg] for arg in args]  # Other operations are numpy's, or change nothing.
         made = OPS[op](*args, node) if op in OPS else getattr(np, op, np.positive)(*args)

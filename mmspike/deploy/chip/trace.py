@@ -81,6 +81,8 @@ class Golden(torch.fx.Interpreter):
     def __init__(self, program: Any, model: nn.Module) -> None:
         super().__init__(program.graph_module)
         self.neurons = {n: m for n, m in model.named_modules() if isinstance(m, SpikingNeuron)}
+        for neuron in self.neurons.values():
+            neuron.backend = 'torch'  # The constants of the compiled ones are in single precision.
         tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
         self.fixed = [
             tensors[str(spec.target).removeprefix('model.')]
