@@ -15,13 +15,15 @@ from mmengine.registry import MODELS, DefaultScope
 from narrow_models import narrow
 from torch import nn
 
+from mmspike import neurons
 from mmspike.analysis.spike_driven import randomize_norms
 from mmspike.deploy import reparameterize
 from mmspike.deploy.chip import export_chip
 from mmspike.deploy.chip.export_chip import READER
+from mmspike.deploy.chip.neuron_constants import constants, describe_neuron
 from mmspike.errors import UserError
 from mmspike.layers import SDSA1, SepConv, SpikeConv2d, SpikeReadoutConv2d, SpikeReadoutLinear
-from mmspike.neurons import SpikingNeuron, default_neuron, set_time_steps
+from mmspike.neurons import ILIF, SpikingNeuron, default_neuron, set_time_steps
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 LIF, NILIF = dict(type='mmspike.LIF'), dict(type='mmspike.NILIF', levels=4)
@@ -71,11 +73,12 @@ def exported(model, folder, count=2, size=(64, 64)):
     return lines, json.loads((folder / 'graph.json').read_text())
 
 
-def listen(neurons):
-    """What each fires, by their names, once the model has run."""
+def listen(model):
+    """What each neuron fires, by their names, once the model has run."""
     counts = {}
-    for name, neuron in neurons.items():
-        neuron.register_forward_hook(lambda _, __, out, name=name: counts.update({name: out}))
+    for name, part in model.named_modules():
+        if isinstance(part, SpikingNeuron):
+            part.register_forward_hook(lambda _, __, out, name=name: counts.update({name: out}))
     return counts
 
 
@@ -117,8 +120,7 @@ def test_what_is_recorded_is_what_the_forms_fire(kind, tmp_path):
     nodes = [node for node in graph['nodes'] if node['op'] == 'neuron']
     for form, weights in (('spike', 'fp32'), ('int8', 'int8')):
         merged = reparameterize(model, form).double()
-        neurons = {n: m for n, m in merged.named_modules() if isinstance(m, SpikingNeuron)}
-        counts = listen(neurons)
+        counts = listen(merged)
         for number, picture in enumerate(pictures):
             with torch.no_grad():
                 out = merged(picture[None], mode='tensor')
@@ -187,6 +189,21 @@ def test_the_reader_has_50_lines_of_plain_numpy():
     text = READER.read_text()
     assert len(text.splitlines()) <= 50
     assert set(re.findall(r'^import (\w+)', text, re.MULTILINE)) == {'json', 'numpy'}
+
+
+@pytest.mark.parametrize(
+    'neuron', [ILIF(1, levels=4, v_threshold=0.5), neurons.LIF(1, v_threshold=0.5)]
+)
+def test_integer_thresholds_are_those_of_the_neuron(neuron):
+    """At every potential from below rest to above the last spike, ties included."""
+    bits = describe_neuron(neuron, 4)['potential_bits']
+    unit = 2.0**-bits
+    thresholds = constants(neuron, bits)['thresholds']
+    potentials = torch.arange(-8, 100)
+    inputs = potentials * unit * (1 if isinstance(neuron, ILIF) else neuron.tau)
+    fired = neuron(inputs[None].double())[0]
+    assert fired.max() == neuron.levels
+    assert np.array_equal((potentials.numpy()[:, None] >= thresholds).sum(1), fired)
 
 
 class Layers(nn.Module):

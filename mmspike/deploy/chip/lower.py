@@ -122,8 +122,9 @@ class _Lowering:
         calls = sum(n['name'].partition('@')[0] == name for n in self.done.nodes)
         name = f'{name}@{calls + 1}' if calls else name  # Levels that share a head call it again.
         arrays = said.pop('arrays', [])
-        if isinstance(arrays, dict):  # Its own, and not those of a layer.
+        if isinstance(arrays, dict):
             self.done.arrays.update({f'{name}.{key}': array for key, array in arrays.items()})
+        # Calls share the arrays of a layer, which a list names; others are a node's own.
         own = arrays if isinstance(arrays, list) else [f'{name}.{key}' for key in arrays]
         entry = {
             'name': name,
@@ -144,7 +145,7 @@ class _Lowering:
     def _neuron(self, node: Any, ins: list[dict]) -> dict:
         name = node.args[1]
         said = describe_neuron(self.model.get_submodule(name), ins[0]['fraction_bits'])
-        arrays = [f'{name}.{part}' for part in ('thresholds', 'rest', 'reset')]
+        arrays = 'thresholds', 'rest', 'reset'
         return {'op': 'neuron', 'name': name, 'fraction_bits': 0, 'arrays': arrays, **said}
 
     def _weights(self, op: str, node: Any, ins: list[dict], **more: Any) -> dict:

@@ -1,5 +1,6 @@
 """The merged network as torch.export sees it, with every neuron as one operation."""
 
+import warnings
 from copy import deepcopy
 from typing import Any
 
@@ -62,9 +63,10 @@ def trace(model: nn.Module, picture: Tensor) -> Any:
         if isinstance(neuron, SpikingNeuron):
             parent, _, own = name.rpartition('.')
             setattr(copy.get_submodule(parent), own, _Fire(name))
-    with torch.no_grad():
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter('ignore', FutureWarning)  # Of torch, about torch.
         program = torch.export.export(_Raw(copy), (picture,), strict=False)
-    return program.run_decompositions({})
+        return program.run_decompositions({})
 
 
 class Golden(torch.fx.Interpreter):
