@@ -103,3 +103,16 @@ def _round_input(layer: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ..
 def _round(value: Tensor, bits: int = FRACTION_BITS) -> Tensor:
     """Round to whole numbers of ``2**-bits``."""
     return (value * 2**bits).round() / 2**bits
+
+
+def fraction_bits(value: Tensor | float) -> int | None:
+    """Find the unit of numbers: the least b for which all are whole numbers of ``2**-b``.
+
+    Args:
+        value: One number, or several.
+
+    Returns:
+        b, or None if it would be above 30.
+    """
+    values = torch.as_tensor(value, dtype=torch.float64)
+    return next((b for b in range(31) if bool((values * 2**b).frac().eq(0).all())), None)
