@@ -7,7 +7,7 @@ import platform
 import statistics
 import tempfile
 from argparse import ArgumentParser, Namespace
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from datetime import datetime
 from itertools import islice
@@ -197,9 +197,11 @@ def collect(
             for batch in batches:
                 chip.test_step(deepcopy(batch))
         if not (noise or sequence_loader(config)):
-            heat_maps = draw_maps(chip, batches[0])
+            heat_maps = draw_maps(chip, lambda: chip.test_step(deepcopy(batches[0]))[0])
         fast: Any = reparameterize(model, 'fast')
-        seconds = take_turns({'': lambda: fast.test_step(deepcopy(batches[0]))}, REPEATS, device)['']
+        seconds = take_turns({'': lambda: fast.test_step(deepcopy(batches[0]))}, REPEATS, device)[
+            ''
+        ]
     figures = dict(
         about=_describe(config, checkpoint, name, model, levels, device),
         energy=dict(noise=noise, **collect_figures(meter.energy())),
@@ -216,17 +218,17 @@ def collect(
     return figures, dict(heat_maps=[m['uri'] for m in heat_maps])
 
 
-def draw_maps(model: Any, batch: dict) -> list[dict]:
+def draw_maps(model: Any, run: Callable[[], Any]) -> list[dict]:
     """Lay over a picture where each stage fires at each time step.
 
     Args:
         model: A spiking model.
-        batch: A batch of one picture.
+        run: Runs it on one picture, and returns the data sample.
 
     Returns:
         For each stage and step: their names, the mean and the largest rate, and the picture.
     """
-    recorder, picture, padded = record_maps(model, lambda: model.test_step(deepcopy(batch))[0])
+    recorder, picture, padded = record_maps(model, run)
     height, width = picture.shape[:2]
     grey = picture.mean(axis=2, keepdims=True)
     drawn = []
@@ -248,7 +250,9 @@ def _describe(
     meta, file = load_checkpoint_file(checkpoint).get('meta') or {}, Path(checkpoint)
     backbone = getattr(model, 'backbone', model)
     neuron = (config.model.backbone.get('neuron') or {}).get('type', 'mmspike.LIF')
-    versions = {key: next(filter(None, map(installed, names)), None) for key, names in PACKAGES.items()}
+    versions = {
+        key: next(filter(None, map(installed, names)), None) for key, names in PACKAGES.items()
+    }
     return dict(
         config=name,
         task=TASKS[library_of(config).name],

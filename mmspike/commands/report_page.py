@@ -29,7 +29,9 @@ def check_out(out: str | Path) -> Path:
     """
     out = Path(out)
     if out.suffix.lower() not in ('.html', '.htm') or out.is_dir():
-        raise UserError(f"--out is '{out}', but a page ends with .html; name a file such as a.html.")
+        raise UserError(
+            f"--out is '{out}', but a page ends with .html; name a file such as a.html."
+        )
     make_folder(out.parent)
     return out
 
@@ -135,4 +137,6 @@ def _short(value: object) -> str:
         return '–'
     if isinstance(value, int):
         return f'{value:,}'
-    return f'{value:.4g}' if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f'{value / 1e6:,.4g} M' if abs(value) >= 1e6 else f'{value:.4g}'
+    return str(value)

@@ -176,7 +176,9 @@ class Library:
         scores: dict[str, dict[str, float]] = {}
         for metric in runner.test_evaluator.metrics:
             if self.class_metric in [kind.__name__ for kind in type(metric).__mro__]:
-                metric.compute_metrics = partial(self._score, metric, metric.compute_metrics, scores)
+                metric.compute_metrics = partial(
+                    self._score, metric, metric.compute_metrics, scores
+                )
         return scores
 
     def _score(self, metric: Any, stock: Callable, scores: dict, results: list) -> dict:
