@@ -22,7 +22,7 @@ class Page:
 
     def __init__(self, reader, writer):
         self._reader, self._writer, self._numbers = reader, writer, count(1)
-        self._session, self.problems, self.asked = None, [], []
+        self._session, self.problems, self.asked, self._events = None, [], [], set()
         target = self.call('Target.createTarget', url='about:blank')['targetId']
         session = self.call('Target.attachToTarget', targetId=target, flatten=True)['sessionId']
         self._session = session
@@ -37,6 +37,7 @@ class Page:
             message['sessionId'] = self._session
         self._writer.write(json.dumps(message).encode() + b'\0')
         self._writer.flush()
+        self._events.clear()
         while (answer := self._next()).get('id') != number:
             pass
         assert 'error' not in answer, answer
@@ -48,6 +49,7 @@ class Page:
             assert byte, 'the browser ended'
             text += byte
         message = json.loads(text)
+        self._events.add(message.get('method'))
         if message.get('method') in ('Runtime.exceptionThrown', 'Runtime.consoleAPICalled'):
             self.problems.append(message['params'])
         elif message.get('method') == 'Log.entryAdded':
@@ -63,8 +65,12 @@ class Page:
         self.call('Emulation.setDeviceMetricsOverride', **size)
         self.call('Emulation.setScriptExecutionDisabled', value=not scripts)
         self.call('Page.navigate', url=url)
-        while self._next().get('method') != 'Page.loadEventFired':
-            pass
+        self.wait('Page.loadEventFired')
+
+    def wait(self, event):
+        """Read on until an event was told."""
+        while event not in self._events:
+            self._next()
 
     def run(self, expression):
         """Evaluate JavaScript, and return what it gives."""

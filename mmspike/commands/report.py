@@ -81,23 +81,26 @@ def report(argv: Sequence[str] | None = None) -> dict:
     make_torchvision_importable()
     config = load_config(args.config, args.cfg_options)
     library_of(config)
-    absent = ''
-    try:
-        check_data(config, ['test'])
-    except UserError as error:
-        absent = error.sentence
+    name, absent = Path(args.config).name, _find_absent(config)
+    if absent:
         print(f'without the test set the page has noise for pictures, and no metrics: {absent}')
-    test, predictions = dict(missing=absent), []
-    if not absent:
-        with quiet_console(args.verbose):
-            test, predictions = _test(args)
-    name = Path(args.config).name
-    figures, pictures = collect(config, args.checkpoint, name, args.num_images, bool(absent))
+    with quiet_console(args.verbose):
+        test, predictions = (dict(missing=absent), []) if absent else _test(args)
+        figures, pictures = collect(config, args.checkpoint, name, args.num_images, bool(absent))
     figures['test'] = test
     pictures['predictions'] = predictions
     write_page(figures, pictures, out)
     print(f"the page is '{out}', and its figures are in '{out.with_suffix('.json')}'")
     return figures
+
+
+def _find_absent(config: Config) -> str:
+    """Say what keeps the test set from being used; nothing if it is there."""
+    try:
+        check_data(config, ['test'])
+    except UserError as error:
+        return error.sentence
+    return ''
 
 
 def _parser() -> ArgumentParser:
@@ -162,7 +165,8 @@ def describe_test(metrics: dict, classes: dict[str, dict[str, float]]) -> dict:
 
 
 def _plain(scores: dict) -> dict[str, float | None]:
-    return {k: float(v) if math.isfinite(v) else None for k, v in scores.items()}
+    # COCO's evaluation writes -1 where there is no object of a size.
+    return {k: float(v) if math.isfinite(v) and v != -1 else None for k, v in scores.items()}
 
 
 def collect(

@@ -16,6 +16,7 @@ from PIL import Image
 
 from mmspike.analysis.energy_meter import EnergyMeter
 from mmspike.analysis.energy_report import collect_figures
+from mmspike.commands.console_log import quiet_console
 from mmspike.commands.inferencer import Inferencer, check_score
 from mmspike.commands.media import as_array
 from mmspike.commands.report import draw_maps
@@ -109,9 +110,10 @@ def serve(argv: Sequence[str] | None = None) -> None:
     parser.add_argument('--score-thr', type=float, default=0.3, help='least score (default: 0.3)')
     parser.add_argument('--device', help='cpu, cuda:0, ...; by default a GPU if there is one')
     args = parser.parse_args(argv)
-    shown = Demonstration(
-        args.config, args.checkpoint, args.device, args.cfg_options, args.score_thr
-    )
+    with quiet_console():
+        shown = Demonstration(
+            args.config, args.checkpoint, args.device, args.cfg_options, args.score_thr
+        )
     with make_server(shown, args.host, args.port) as server:
         print(f'open http://{args.host}:{server.server_port}/ in a browser; Ctrl+C ends it')
         try:
