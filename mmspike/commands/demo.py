@@ -75,7 +75,7 @@ def demo(argv: Sequence[str] | None = None) -> None:
         metrics = runner.test()
         overview = draw_predictions(runner, work_dir / 'pictures')
         figures, pictures = collect(
-            runner.cfg, latest_checkpoint(str(work_dir)), config=demo.config, num_images=4
+            runner.cfg, latest_checkpoint(work_dir), demo.config, num_images=4
         )
         figures['test'] = describe_test(metrics, classes)
         pictures['predictions'] = read_pictures(overview.parent, 4)

@@ -55,7 +55,8 @@ def as_picture(image: np.ndarray, name: str, least: int = 0) -> dict[str, str]:
         image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
     options = [cv2.IMWRITE_JPEG_QUALITY, QUALITY]
     code = cv2.imencode('.jpg', np.ascontiguousarray(image[..., ::-1]), options)[1]
-    return dict(name=name, uri=f'data:image/jpeg;base64,{base64.b64encode(code).decode()}')
+    text = base64.b64encode(code.tobytes()).decode()
+    return dict(name=name, uri=f'data:image/jpeg;base64,{text}')
 
 
 def read_pictures(folder: Path, count: int) -> list[dict[str, str]]:

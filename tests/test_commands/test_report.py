@@ -7,7 +7,6 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import torch
@@ -17,7 +16,6 @@ from mmengine.registry import MODELS, DefaultScope
 from narrow_models import narrow
 from threads import one_thread
 
-from mmspike.analysis.energy_meter import EnergyMeter
 from mmspike.analysis.spike_driven import randomize_norms
 from mmspike.commands import report_page
 from mmspike.commands.report import report

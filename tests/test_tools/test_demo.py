@@ -1,5 +1,6 @@
 """The demo takes a name, and both kinds end in figures, pictures and advice."""
 
+import json
 import re
 import runpy
 
@@ -69,4 +70,8 @@ def test_demo_with_a_tiny_model(shapes, tmp_path, monkeypatch, capsys, name, hos
     for line in lines:
         assert re.search(line, printed), line
     assert (tmp_path / 'work' / 'pictures' / 'overview.png').is_file()
+    page = tmp_path / 'work' / 'report.html'
+    assert f'report: {page} (' in printed
+    figures = json.loads(page.with_suffix('.json').read_text())
+    assert figures['test']['classes'] and page.read_text().count('data:image/jpeg') > 4
     assert demos.DEMOS[name].next_steps in printed
