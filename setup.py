@@ -78,7 +78,10 @@ setup(
         'Topic :: Scientific/Engineering :: Artificial Intelligence',
     ],
     packages=find_packages(include=['mmspike', 'mmspike.*']),
-    package_data={'mmspike.neurons': ['*.h', '*.cpp', '*/*.cpp']},
+    package_data={
+        'mmspike.neurons': ['*.h', '*.cpp', '*/*.cpp'],
+        'mmspike.commands': ['templates/*.jinja'],
+    },
     cmdclass={'build_py': BuildWithMim},
     python_requires='>=3.10',
     install_requires=read_requirements('install'),

@@ -72,7 +72,7 @@ def test_a_wheel_holds_every_module_and_what_openmim_looks_for(wheel):
     modules = {
         str(f.relative_to(ROOT))
         for f in (ROOT / 'mmspike').rglob('*')
-        if f.suffix in ('.py', '.cpp', '.h') and '.mim' not in f.parts
+        if f.suffix in ('.py', '.cpp', '.h', '.jinja') and '.mim' not in f.parts
     }
     assert modules <= names
     prefix = 'mmspike/.mim/'

@@ -190,6 +190,16 @@ def _others(energy: Energy) -> list[str]:
     return lines
 
 
+def collect_figures(energy: Energy) -> dict:
+    """Collect all figures: `summarize`, ``layers`` as of `describe`, ``analog`` and ``not_run``."""
+    analog = [
+        dict(operation=kind, module=name, number=count / energy.images)
+        for (kind, name), count in energy.analog.items()
+    ]
+    rows = [describe(energy, cost) for cost in energy.costs]
+    return dict(**summarize(energy), layers=rows, analog=analog, not_run=energy.not_run)
+
+
 def write_report(energy: Energy, folder: Path) -> None:
     """Write ``energy.csv``, ``energy.md``, ``energy.json`` and ``energy.png``.
 
@@ -197,12 +207,8 @@ def write_report(energy: Energy, folder: Path) -> None:
         energy: What was counted.
         folder: Where to write, there already.
     """
-    rows = [describe(energy, cost) for cost in energy.costs]
-    analog = [
-        dict(operation=kind, module=name, number=count / energy.images)
-        for (kind, name), count in energy.analog.items()
-    ]
-    everything = dict(**summarize(energy), layers=rows, analog=analog, not_run=energy.not_run)
+    everything = collect_figures(energy)
+    rows = everything['layers']
     (folder / 'energy.json').write_text(json.dumps(everything, indent=1))
     _write_csv(rows, energy.time_steps, folder / 'energy.csv')
     lines = ['# Energy', '', *(f'- {line}' for line in [*sentences(energy), *_others(energy)]), '']

@@ -40,18 +40,7 @@ def draw_heat_maps(
     Raises:
         UserError: If the backbone has no neurons.
     """
-    stages: dict[str, list] = {}
-    for layer, record in recorder.records.items():
-        stage = names.stage(layer)
-        is_map = record.spike_map is not None and record.spike_map.dim() == MAP_DIMS
-        if stage is not None and names.in_block(layer) and is_map:
-            stages.setdefault(stage, []).append(record)
-    if not stages:
-        raise UserError(
-            'no stage of the backbone has a neuron on maps, so there is nothing to show heat maps '
-            'of; give a backbone that spikes, such as mmspike.MetaSpikeFormer.'
-        )
-    maps = {stage: mean_map(_of_one_size(records)) for stage, records in stages.items()}
+    maps = stage_maps(recorder, names)
     time_steps = max(len(rates) for rates in maps.values())
     height, width = image.shape[:2]
     cell = 2.6 * min(1.0, 2 * height / width)  # Inches that a row is high.
@@ -60,12 +49,11 @@ def draw_heat_maps(
     grid = figure.subplots(len(maps), time_steps, squeeze=False, sharex=True, sharey=True)
     grey = image.mean(axis=2)
     for row, (stage, rates) in zip(grid, maps.items(), strict=True):
-        shown = _upsample(rates, padded)[:, :height, :width]
+        shown = enlarge_maps(rates, padded)[:, :height, :width]
         top = float(shown.max())
         for step, axes in enumerate(row):
             axes.imshow(grey, cmap='gray')
-            # The picture stays visible where little fires.
-            alpha = 0.15 + 0.6 * shown[step] / (top or 1)
+            alpha = opacity(shown[step], top)
             heat = axes.imshow(shown[step], cmap='inferno', vmin=0, vmax=top or 1, alpha=alpha)
             axes.tick_params(labelsize=7)
             if not shown[step].any():
@@ -84,6 +72,38 @@ def draw_heat_maps(
     figure.suptitle(f'{what} at each place', fontsize=11)
     figure.supxlabel('pixels of the picture as the network sees it', fontsize=8)
     return figure
+
+
+def stage_maps(recorder: FiringRateRecorder, names: LayerNames) -> dict[str, Tensor]:
+    """Give for each stage of the backbone the share of its neurons that fire at each place.
+
+    Args:
+        recorder: Has recorded maps of the backbone's stages.
+        names: The names of the model's layers.
+
+    Returns:
+        A map ``[T, H, W]`` for each stage, by its name.
+
+    Raises:
+        UserError: If the backbone has no neurons.
+    """
+    stages: dict[str, list] = {}
+    for layer, record in recorder.records.items():
+        stage = names.stage(layer)
+        is_map = record.spike_map is not None and record.spike_map.dim() == MAP_DIMS
+        if stage is not None and names.in_block(layer) and is_map:
+            stages.setdefault(stage, []).append(record)
+    if not stages:
+        raise UserError(
+            'no stage of the backbone has a neuron on maps, so there is nothing to show heat maps '
+            'of; give a backbone that spikes, such as mmspike.MetaSpikeFormer.'
+        )
+    return {stage: mean_map(_of_one_size(records)) for stage, records in stages.items()}
+
+
+def opacity(rates: np.ndarray, top: float) -> np.ndarray:
+    """Let a heat map hide less of the picture where little fires; `top` is its largest rate."""
+    return 0.15 + 0.6 * rates / (top or 1)
 
 
 def draw_rates(rates: Mapping[str, Tensor], names: LayerNames) -> Figure:
@@ -179,6 +199,6 @@ def _of_one_size(records: list[LayerRecord]) -> list[LayerRecord]:
     return [r for r, size in zip(records, sizes, strict=True) if size == usual]
 
 
-def _upsample(rates: Tensor, size: Sequence[int]) -> np.ndarray:
+def enlarge_maps(rates: Tensor, size: Sequence[int]) -> np.ndarray:
     """Enlarge maps ``[T, H, W]``, each position a square: what lies between was not measured."""
     return interpolate(rates[None], tuple(size), mode='nearest')[0].numpy()

@@ -50,19 +50,21 @@ def check(argv: Sequence[str] | None = None) -> list[Operand]:
     make_torchvision_importable()
     config = load_config(args.config, args.cfg_options)
     library = library_of(config)
-    _detect_everything(config)
+    detect_everything(config)
     model = build_model(config, library, args.checkpoint, use_device(args.device))
     if not args.checkpoint:
         randomize_norms(model)
     operands = record_operands(model, config, library, args.size, args.deploy)
     show(operands)
-    check_operands(
-        operands, is_integer_driven(config), averages_itself(config), bool(args.checkpoint)
+    print(
+        check_operands(
+            operands, is_integer_driven(config), averages_itself(config), bool(args.checkpoint)
+        )
     )
     return operands
 
 
-def _detect_everything(config: Config) -> None:
+def detect_everything(config: Config) -> None:
     """Let a detector hand on boxes of any score, so that noise reaches its mask head too."""
     test_cfg = config.model.get('test_cfg') or {}
     for part in (test_cfg, test_cfg.get('rcnn') or {}):
@@ -117,14 +119,17 @@ def check_operands(
     integers_allowed: bool,
     averaged: bool = False,
     from_checkpoint: bool = False,
-) -> None:
-    """Say what was found, in a line or two.
+) -> str:
+    """Say what was found, in a line.
 
     Args:
         operands: What each operation saw.
         integers_allowed: Whether counts of spikes are as declared.
         averaged: Whether what is behind the backbone lies behind the average over time.
         from_checkpoint: Whether the weights are those of a checkpoint.
+
+    Returns:
+        The line.
 
     Raises:
         UserError: If an operation saw what it must not, or zeros alone.
@@ -147,9 +152,8 @@ def check_operands(
             f'{len(operands)} operations saw zeros alone: {_named(silent)}; {way_out}.'
         )
     if integers_allowed:
-        print('integer-driven: with the SEW shortcut weights see counts of spikes, not spikes')
-    else:
-        print(f'spike-driven: all {len(operands)} operations but the first see spikes')
+        return 'integer-driven: with the SEW shortcut weights see counts of spikes, not spikes'
+    return f'spike-driven: all {len(operands)} operations but the first see spikes'
 
 
 def _refuse(violations: Sequence[Operand], count: int, averaged: bool) -> None:

@@ -6,13 +6,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mmengine.runner import Runner
-
+from mmspike.checkpoint import latest_checkpoint
 from mmspike.commands.console_log import quiet_console
 from mmspike.commands.pictures import draw_predictions
+from mmspike.commands.report import collect, describe_test
+from mmspike.commands.report_page import read_pictures, write_page
 from mmspike.commands.train import train
 from mmspike.datasets import generate_shapes
 from mmspike.errors import UserError
+from mmspike.hosts import library_of
 
 
 @dataclass(frozen=True)
@@ -23,14 +25,14 @@ class Demo:
         config: File in ``configs/``.
         model: Its name in a sentence.
         work_dir: Folder in ``work_dirs/``.
-        test: Tests a runner and returns the lines to print.
+        say: Turns the metrics, and the scores of each class, into the lines to print.
         next_steps: What to do next.
     """
 
     config: str
     model: str
     work_dir: str
-    test: Callable[[Runner], list[str]]
+    say: Callable[[dict, dict], list[str]]
     next_steps: str
 
 
@@ -69,17 +71,24 @@ def demo(argv: Sequence[str] | None = None) -> None:
         runner = train(
             [demo.config, '--work-dir', str(work_dir), *shown, '--cfg-options', *options]
         )
-        lines = demo.test(runner)
+        classes = library_of(runner.cfg).score_classes(runner)
+        metrics = runner.test()
         overview = draw_predictions(runner, work_dir / 'pictures')
+        figures, pictures = collect(
+            runner.cfg, latest_checkpoint(work_dir), demo.config, num_images=4
+        )
+        figures['test'] = describe_test(metrics, classes)
+        pictures['predictions'] = read_pictures(overview.parent, 4)
+        page = write_page(figures, pictures, work_dir / 'report.html')
     print(f'\nThe {demo.model}, after {(time.monotonic() - start) / 60:.1f} minutes:')
-    print(*(f'  {line}' for line in lines), sep='\n')
-    print(f'  pictures: {overview} (truth on the left, predictions on the right)\n')
+    print(*(f'  {line}' for line in demo.say(metrics, classes)), sep='\n')
+    print(f'  pictures: {overview} (truth on the left, predictions on the right)')
+    print(f'  report: {page} (open it in a browser: all of this, layer by layer)\n')
     print('What to do next, after `source .venv/bin/activate`:')
     print(demo.next_steps)
 
 
-def _test_detection(runner: Runner) -> list[str]:
-    metrics = runner.test()
+def _detection_lines(metrics: dict, classes: dict) -> list[str]:
     return [
         f'{kind}  mAP {metrics[f"coco/{kind}_mAP"]:.3f}   '
         f'mAP@50 {metrics[f"coco/{kind}_mAP_50"]:.3f}'
@@ -88,26 +97,11 @@ def _test_detection(runner: Runner) -> list[str]:
     ]
 
 
-def _test_segmentation(runner: Runner) -> list[str]:
-    from mmseg.evaluation import IoUMetric
-
-    class ClassIoUMetric(IoUMetric):
-        """Returns the IoU of every class, which the stock metric only prints."""
-
-        def compute_metrics(self, results: list) -> dict[str, float]:
-            intersection, union, *_ = (sum(areas) for areas in zip(*results, strict=True))
-            iou = (100 * intersection / union).tolist()
-            return dict(zip(self.dataset_meta['classes'], iou, strict=True))
-
-    metric = ClassIoUMetric(prefix='IoU')
-    metric.dataset_meta = runner.test_dataloader.dataset.metainfo
-    runner.test_evaluator.metrics.append(metric)
-    metrics = runner.test()
-    classes = metric.dataset_meta['classes']
+def _segmentation_lines(metrics: dict, classes: dict) -> list[str]:
     width = max(map(len, classes))
     return [
         f'mIoU {metrics["mIoU"]:.1f}   aAcc {metrics["aAcc"]:.1f}',
-        *(f'IoU of {name:{width}}  {metrics[f"IoU/{name}"]:.1f}' for name in classes),
+        *(f'IoU of {name:{width}}  {of["IoU"]:.1f}' for name, of in classes.items()),
     ]
 
 
@@ -116,7 +110,7 @@ DEMOS = dict(
         config='mask_rcnn_metaspike-tiny_t1_shapes.py',
         model='spiking Mask R-CNN',
         work_dir='demo',
-        test=_test_detection,
+        say=_detection_lines,
         next_steps="""\
   boxes alone:     bash tools/demo.sh boxes
   label maps too:  bash tools/demo.sh segmentation
@@ -128,7 +122,7 @@ DEMOS = dict(
         config='yolox_metaspike-tiny_t1_shapes.py',
         model='spiking YOLOX',
         work_dir='demo_boxes',
-        test=_test_detection,
+        say=_detection_lines,
         next_steps="""\
   masks too:       bash tools/demo.sh
   your own data:   docs/first_hour.md has a config to copy
@@ -139,7 +133,7 @@ DEMOS = dict(
         config='semantic_fpn_metaspike-tiny_t1_shapes.py',
         model='spiking Semantic FPN',
         work_dir='demo_segmentation',
-        test=_test_segmentation,
+        say=_segmentation_lines,
         next_steps="""\
   instances too:   bash tools/demo.sh
   your own data:   docs/first_hour.md has a config to copy

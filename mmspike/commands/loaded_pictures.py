@@ -16,7 +16,6 @@ from mmengine.visualization import Visualizer
 from mmspike.commands.pictures import draw_enlarged, write_sheet
 
 COUNT, COLUMNS = 4, 2
-WIDTH = 400  # Smaller pictures are enlarged, so that labels leave room.
 
 
 def draw_loaded(runner: Runner, split: str) -> Path | None:
@@ -63,6 +62,5 @@ def _draw(runner: Runner, sample: Any, path: Path) -> np.ndarray | None:
         return None
     if 'gt_instances' not in truth and 'gt_sem_seg' not in truth:
         return None
-    factor = max(1, -(-WIDTH // image.shape[-1]))
     rgb = np.ascontiguousarray(image.permute(1, 2, 0).numpy()[..., ::-1])
-    return draw_enlarged(runner.visualizer, rgb, truth, factor, path, draw_pred=False)
+    return draw_enlarged(runner.visualizer, rgb, truth, None, path, draw_pred=False)

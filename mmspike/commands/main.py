@@ -14,6 +14,8 @@ from mmspike.version import __version__
 COMMANDS = (
     *('train', 'test', 'infer', 'spikes', 'energy', 'check', 'convert', 'benchmark', 'demo'),
     'export',
+    'report',
+    'serve',
     'doctor',
 )
 

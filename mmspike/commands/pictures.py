@@ -17,6 +17,7 @@ from mmspike.errors import UserError
 
 GAP = 8
 MAX_WIDTH = 900
+WIDTH = 400  # Smaller pictures are enlarged, so that labels leave room.
 
 
 @torch.no_grad()
@@ -25,7 +26,7 @@ def draw_predictions(
     folder: str | Path,
     count: int = 12,
     columns: int = 3,
-    enlarge: int = 3,
+    enlarge: int | None = 3,
     score_threshold: float = 0.5,
 ) -> Path:
     """Draw the first test images, each with the truth on its left and the predictions on its right.
@@ -35,7 +36,7 @@ def draw_predictions(
         folder: Where to write one picture an image, and all of them as ``overview.png``.
         count: How many images.
         columns: How many of them stand beside each other in the overview.
-        enlarge: How many times to enlarge small images, so that labels leave room.
+        enlarge: How many times to enlarge the images; None as `draw_enlarged` does.
         score_threshold: Objects below this score are left out.
 
     Returns:
@@ -102,7 +103,7 @@ def draw_enlarged(
     visualizer: Visualizer,
     image: np.ndarray,
     sample: BaseDataElement,
-    factor: int,
+    factor: int | None,
     file: Path,
     **options: Any,
 ) -> np.ndarray:
@@ -112,13 +113,14 @@ def draw_enlarged(
         visualizer: A visualizer of mmdet or mmseg.
         image: The image in RGB, ``[H, W, 3]``.
         sample: Has the truth, the prediction or both.
-        factor: How many times to enlarge them.
+        factor: How many times to enlarge them; None makes those wide enough that are not.
         file: Where to write the picture.
         **options: For ``add_datasample`` of the visualizer.
 
     Returns:
         The picture as it was written, in BGR.
     """
+    factor = factor or max(1, -(-WIDTH // image.shape[1]))
     size = image.shape[1] * factor, image.shape[0] * factor
     image = cv2.resize(image, size, interpolation=cv2.INTER_NEAREST)
     shown = BaseDataElement()

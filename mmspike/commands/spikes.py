@@ -1,6 +1,6 @@
 """Show where and how often a network fires."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,9 +62,34 @@ def draw_spikes(host: HostModel, image: np.ndarray, out_dir: str | Path) -> Firi
     Raises:
         UserError: If the model has no neurons that spike, or `out_dir` cannot be made.
     """
-    model = host.model
+    names = LayerNames(host.model)
+    recorder, picture, size = record_maps(host.model, lambda: host.predict(image))
+    heat_maps = draw_heat_maps(recorder, names, picture, size)
+    folder = make_folder(Path(out_dir))
+    save(heat_maps, folder / 'heat_maps.png')
+    save(draw_rates(recorder.rates, names), folder / 'firing_rates.png')
+    write_rates(recorder.rates, recorder.not_run, names, folder)
+    return recorder
+
+
+def record_maps(
+    model: nn.Module, run: Callable[[], Any]
+) -> tuple[FiringRateRecorder, np.ndarray, Sequence[int]]:
+    """Record where the neurons of a model's backbone fire while it runs on one image.
+
+    Args:
+        model: The model.
+        run: Runs it, and returns the data sample.
+
+    Returns:
+        The recorder; what the network saw, in RGB without padding, ``[H, W, 3]``; and its height
+        and width with padding.
+
+    Raises:
+        UserError: If the model has no neurons that spike.
+    """
     names = LayerNames(model)
-    test_cfg = getattr(model, 'test_cfg', None)
+    test_cfg: Any = getattr(model, 'test_cfg', None)
     slides = test_cfg is not None and test_cfg.get('mode') == 'slide'
     if test_cfg is not None and slides:
         test_cfg.mode = 'whole'  # The maps of several windows could not be told apart.
@@ -72,19 +97,14 @@ def draw_spikes(host: HostModel, image: np.ndarray, out_dir: str | Path) -> Firi
     handle = find_backbone(model)[1].register_forward_pre_hook(lambda _, x: seen.append(x[0]))
     try:
         with FiringRateRecorder(model, keep_map=names.in_block) as recorder:
-            sample = host.predict(image)
+            sample = run()
     finally:
         handle.remove()
         if test_cfg is not None and slides:
             test_cfg.mode = 'slide'
     picture = _as_seen(model, seen[0])
     height, width = sample.metainfo.get('img_shape', picture.shape)[:2]
-    heat_maps = draw_heat_maps(recorder, names, picture[:height, :width], picture.shape[:2])
-    folder = make_folder(Path(out_dir))
-    save(heat_maps, folder / 'heat_maps.png')
-    save(draw_rates(recorder.rates, names), folder / 'firing_rates.png')
-    write_rates(recorder.rates, recorder.not_run, names, folder)
-    return recorder
+    return recorder, picture[:height, :width], picture.shape[:2]
 
 
 def _as_seen(model: nn.Module, x: Tensor) -> np.ndarray:

@@ -48,10 +48,26 @@ def test(argv: Sequence[str] | None = None) -> dict[str, float]:
     with quiet_console(args.verbose):
         config = prepare(args, ('test',))
         with name_misspellings(config):
-            return _test(args, config)
+            runner, report = prepare_test(args, config)
+            with plain_data_only(args.checkpoint):
+                metrics = runner.test()
+            report.done()
+            return metrics
 
 
-def _test(args: Namespace, config: Config) -> dict[str, float]:
+def prepare_test(args: Namespace, config: Config) -> tuple[Runner, RunReport]:
+    """Build the runner of a test, and check that checkpoint, data and config fit each other.
+
+    Args:
+        args: Those of the command.
+        config: What `prepare` returned, completed here.
+
+    Returns:
+        The runner about to test, and what says on the console how the test goes.
+
+    Raises:
+        UserError: If they do not.
+    """
     config.load_from, config.resume = args.checkpoint, False
     checkpoint = load_checkpoint_file(args.checkpoint) if is_local(args.checkpoint) else None
     library = library_of(config)
@@ -82,10 +98,7 @@ def _test(args: Namespace, config: Config) -> dict[str, float]:
             deploy(runner, args.deploy)
     if args.out:
         library.dump_predictions(runner, args.out)
-    with plain_data_only(args.checkpoint):
-        metrics = runner.test()
-    report.done()
-    return metrics
+    return runner, report
 
 
 def _test_parser() -> ArgumentParser:

@@ -3,6 +3,7 @@
 from argparse import Namespace
 from collections.abc import Callable
 from copy import deepcopy
+from functools import partial
 from importlib import import_module
 from typing import Any
 
@@ -24,6 +25,7 @@ class Library:
         hook: Its hook that draws predictions.
         visualizer: Its visualizer.
         tta_model: Config of the model that merges the views of a picture, None if there is none.
+        class_metric: Its usual metric.
         behind_flips: What transforms have in their names that must stand behind the flips of
             test-time augmentation.
         usual_size: Pixels of a side at which its models are compared, None if there is no such.
@@ -33,6 +35,7 @@ class Library:
     sample: tuple[str, str]
     hook: str
     visualizer: str
+    class_metric: str
     tta_model: dict | None = None
     behind_flips: str | None = None
     usual_size: int | None = None
@@ -158,6 +161,29 @@ class Library:
         from mmengine.evaluator import DumpResults
 
         runner.test_evaluator.metrics.append(DumpResults(out_file_path=out))
+
+    def score_classes(self, runner: Runner) -> dict[str, dict[str, float]]:
+        """Let the test of a runner score each class too, which the stock metrics print at most.
+
+        Args:
+            runner: The runner about to test.
+
+        Returns:
+            A dictionary that the test fills: the name of each class to its scores by their names,
+            NaN where the test set has none of it. It stays empty with metrics of other kinds than
+            the library's usual one.
+        """
+        scores: dict[str, dict[str, float]] = {}
+        for metric in runner.test_evaluator.metrics:
+            if self.class_metric in [kind.__name__ for kind in type(metric).__mro__]:
+                metric.compute_metrics = partial(
+                    self._score, metric, metric.compute_metrics, scores
+                )
+        return scores
+
+    def _score(self, metric: Any, stock: Callable, scores: dict, results: list) -> dict:
+        """Compute a metric as `stock` does, and put the scores of each class into `scores`."""
+        raise NotImplementedError
 
 
 def build_without_weights(stock: type, config: Config, device: str, scope: str) -> Any:

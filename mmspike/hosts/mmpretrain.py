@@ -1,7 +1,9 @@
 """What is mmpretrain's own: one class a picture or sequence."""
 
+from collections.abc import Callable
 from typing import Any
 
+import torch
 from mmengine.config import Config
 
 from .library import Library
@@ -14,6 +16,7 @@ class MMPretrain(Library):
     sample = ('mmpretrain.structures', 'DataSample')
     hook = 'VisualizationHook'
     visualizer = 'UniversalVisualizer'
+    class_metric = 'Accuracy'
     tta_model = dict(type='AverageClsScoreTTA')
     usual_size = 224
 
@@ -27,3 +30,11 @@ class MMPretrain(Library):
 
     def _draw(self, hook: dict, visualizer: dict, folder: str | None) -> None:
         hook.update(enable=True, interval=1, out_dir=folder)
+
+    def _score(self, metric: Any, stock: Callable, scores: dict, results: list) -> dict:
+        truth = torch.cat([result['gt_label'] for result in results])
+        found = torch.stack([result['pred_score'] for result in results]).argmax(dim=1)
+        for label, name in enumerate(metric.dataset_meta['classes']):
+            right = (found == label)[truth == label]
+            scores[name] = dict(pictures=len(right), accuracy=100 * float(right.float().mean()))
+        return stock(results)

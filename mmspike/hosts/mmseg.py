@@ -1,5 +1,6 @@
 """What is mmseg's own: label maps."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ class MMSeg(Library):
     sample = ('mmseg.structures', 'SegDataSample')
     hook = 'SegVisualizationHook'
     visualizer = 'SegLocalVisualizer'
+    class_metric = 'IoUMetric'
     # Label maps are flipped back themselves, so the truth must not be flipped at all.
     behind_flips = 'Annotation'
 
@@ -43,3 +45,10 @@ class MMSeg(Library):
 
     def dump_predictions(self, runner: Runner, out: str) -> None:
         pass  # The metric writes label maps.
+
+    def _score(self, metric: Any, stock: Callable, scores: dict, results: list) -> dict:
+        intersection, union, _, truth = (sum(areas) for areas in zip(*results, strict=True))
+        iou, accuracy = 100 * intersection / union, 100 * intersection / truth
+        for i, name in enumerate(metric.dataset_meta['classes']):
+            scores[name] = dict(IoU=float(iou[i]), accuracy=float(accuracy[i]))
+        return stock(results)
