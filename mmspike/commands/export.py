@@ -16,12 +16,13 @@ from mmspike.analysis import FiringRateRecorder
 from mmspike.commands.common import test_batches
 from mmspike.compat import make_torchvision_importable
 from mmspike.config import config_parser, load_config
+from mmspike.deploy.onnx_export import export_onnx
 from mmspike.errors import UserError
 from mmspike.hosts import library_of
 from mmspike.hosts.batches import build_model, noise_batch
 from mmspike.hosts.inferencers import use_device
 
-FORMATS: dict[str, Any] = {}  # A name, to what writes it: (model, inputs, folder) -> lines to say.
+FORMATS: dict[str, Any] = {'onnx': export_onnx}  # A name, to what writes it: (model, inputs, folder) -> lines to say.
 
 
 def export(argv: Sequence[str] | None = None) -> Path:
