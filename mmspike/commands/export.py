@@ -3,26 +3,27 @@
 import errno
 import shutil
 from argparse import ArgumentParser
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
 from mmengine.registry import DefaultScope
+from torch import Tensor
 
 from mmspike.analysis import FiringRateRecorder
 from mmspike.commands.common import test_batches
 from mmspike.compat import make_torchvision_importable
 from mmspike.config import config_parser, load_config
+from mmspike.deploy.nir_export import export_nir
 from mmspike.deploy.onnx_export import export_onnx
 from mmspike.errors import UserError
 from mmspike.hosts import library_of
 from mmspike.hosts.batches import build_model, noise_batch
 from mmspike.hosts.inferencers import use_device
 
-FORMATS: dict[str, Any] = {'onnx': export_onnx}  # A name, to what writes it: (model, inputs, folder) -> lines to say.
+FORMATS: dict[str, Any] = {'nir': export_nir, 'onnx': export_onnx}  # A name, to what writes it: (model, inputs, folder) -> lines to say.
 
 
 def export(argv: Sequence[str] | None = None) -> Path:
@@ -51,10 +52,11 @@ def export(argv: Sequence[str] | None = None) -> Path:
         if args.size:
             batches: Any = [noise_batch(config, library, args.size, args.num_images)]
         else:
-            batches = islice(test_batches(config, model), args.num_images)
-        inputs = [model.data_preprocessor(batch)['inputs'] for batch in batches]
+            batches = test_batches(config, model)
+        images = (model.data_preprocessor(batch)['inputs'] for batch in batches)
         with torch.no_grad():
-            lines = FORMATS[args.format](model, torch.cat(inputs), folder)
+            inputs = take_of_one_size(images, args.num_images)
+            lines = FORMATS[args.format](model, inputs, folder)
     print(*lines, f"All of it is in '{args.out}'", sep='\n')
     return Path(args.out)
 
@@ -65,12 +67,41 @@ def _parser() -> ArgumentParser:
     parser.add_argument('--format', choices=FORMATS, required=True, help='what to write')
     parser.add_argument('--out', required=True, help='folder to make')
     parser.add_argument(
-        '--num-images', type=int, default=1, help='how many test images to run (default: 1)'
+        '--num-images',
+        type=int,
+        default=1,
+        help='how many test images to run, all of the size of the first (default: 1)',
     )
     parser.add_argument(
         '--size', type=int, nargs=2, metavar=('H', 'W'), help='run noise of this size instead'
     )
     return parser
+
+
+def take_of_one_size(images: Iterable[Tensor], count: int) -> Tensor:
+    """Take the first images that are as large as the first of all.
+
+    Args:
+        images: Batches of images or sequences.
+        count: How many images.
+
+    Returns:
+        They, in one batch.
+
+    Raises:
+        UserError: If there are fewer.
+    """
+    taken: list[Tensor] = []
+    for batch in images:
+        if not taken or batch.shape[1:] == taken[0].shape[1:]:
+            taken.append(batch)
+        if sum(map(len, taken)) >= count:
+            return torch.cat(taken)[:count]
+    found, size = sum(map(len, taken)), 'x'.join(map(str, taken[0].shape[-2:])) if taken else '?'
+    raise UserError(
+        f'--num-images is {count}, but the test set has {found} images of {size} pixels, the size '
+        f'of its first; give --num-images {found} or fewer, or --size H W for noise.'
+    )
 
 
 @contextmanager

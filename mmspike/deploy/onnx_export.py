@@ -127,6 +127,8 @@ def export_onnx(model: nn.Module, inputs: Tensor, folder: Path) -> list[str]:
         program, dynamo=True, input_names=['images'], output_names=network.names, verbose=False
     )
     written.model.metadata_props.update(_metadata(model))
+    for node in written.model.graph:  # Where in the source, with this machine's paths.
+        node.metadata_props.pop('pkg.torch.onnx.stack_trace', None)
     written.save(folder / 'model.onnx')
     session = runtime.InferenceSession(
         str(folder / 'model.onnx'), providers=['CPUExecutionProvider']
@@ -195,8 +197,9 @@ def compare(network: nn.Module, session: Any, inputs: Tensor) -> str:
     line = f'onnxruntime against torch on {len(inputs)} images: at most {most:.2g} apart'
     if off:
         line += (
-            f', and {off / total:.2%} of the values by more than {TOLERANCE:g}: there a potential '
-            'lay so near the threshold that the order of a sum decided whether a spike fired'
+            f', and {off / total:.2%} of the values by more than {TOLERANCE:g}: a potential lay so '
+            'near a threshold that the order of a sum decides whether a spike fires, and what '
+            'follows differs with it'
         )
     return line
 
