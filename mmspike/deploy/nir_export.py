@@ -134,8 +134,10 @@ class Recorder(TorchFunctionMode):
         self._know(out, None if sources is None else (name,))
 
     def _neuron(self, neuron: nn.Module, x: Tensor, out: Tensor) -> None:
-        node = None
-        if isinstance(neuron, LIF) and neuron.v_reset is not None:
+        node, kind = None, type(neuron).__name__
+        if isinstance(neuron, LIF) and neuron.v_reset is None:
+            kind += ' with soft reset'
+        elif isinstance(neuron, LIF):
             full = {
                 name: np.full(x.shape[1:], float(value))
                 for name, value in dict(
@@ -147,7 +149,7 @@ class Recorder(TorchFunctionMode):
                 ).items()
             }
             node = self.nir.LIF(**full)
-        self._add(type(neuron).__name__, node, [self.terms_of(x)], out)
+        self._add(kind, node, [self.terms_of(x)], out)
 
     @contextmanager
     def watching(self) -> Iterator[None]:
