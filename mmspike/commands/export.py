@@ -23,7 +23,10 @@ from mmspike.hosts import library_of
 from mmspike.hosts.batches import build_model, noise_batch
 from mmspike.hosts.inferencers import use_device
 
-FORMATS: dict[str, Any] = {'nir': export_nir, 'onnx': export_onnx}  # A name, to what writes it: (model, inputs, folder) -> lines to say.
+FORMATS: dict[str, Any] = {
+    'nir': export_nir,
+    'onnx': export_onnx,
+}  # A name, to what writes it: (model, inputs, folder) -> lines to say.
 
 
 def export(argv: Sequence[str] | None = None) -> Path:
@@ -48,17 +51,19 @@ def export(argv: Sequence[str] | None = None) -> Path:
     library = library_of(config)
     model: Any = build_model(config, library, args.checkpoint, use_device('cpu'))
     FiringRateRecorder(model)  # Refuses what does not spike.
-    with new_folder(Path(args.out)) as folder, DefaultScope.overwrite_default_scope(library.name):
+    out = Path(args.out)
+    check_new(out)  # Before images are loaded.
+    with DefaultScope.overwrite_default_scope(library.name), torch.no_grad():
         if args.size:
             batches: Any = [noise_batch(config, library, args.size, args.num_images)]
         else:
             batches = test_batches(config, model)
         images = (model.data_preprocessor(batch)['inputs'] for batch in batches)
-        with torch.no_grad():
-            inputs = take_of_one_size(images, args.num_images)
+        inputs = take_of_one_size(images, args.num_images)
+        with new_folder(out) as folder:
             lines = FORMATS[args.format](model, inputs, folder)
-    print(*lines, f"All of it is in '{args.out}'", sep='\n')
-    return Path(args.out)
+    print(*lines, f"All of it is in '{out}'", sep='\n')
+    return out
 
 
 def _parser() -> ArgumentParser:
@@ -104,9 +109,22 @@ def take_of_one_size(images: Iterable[Tensor], count: int) -> Tensor:
     )
 
 
+def check_new(out: Path) -> None:
+    """Demand that nothing is there.
+
+    Args:
+        out: A folder to make.
+
+    Raises:
+        UserError: If it is there.
+    """
+    if out.exists():
+        raise UserError(f"'{out}' is there already, and nothing is overwritten; name another.")
+
+
 @contextmanager
 def new_folder(out: Path) -> Iterator[Path]:
-    """Make a folder that has its name only once all is in it.
+    """Make a folder that has its name only once all is in it, and nothing if that fails.
 
     Args:
         out: The folder; what is there already is not touched.
@@ -117,18 +135,27 @@ def new_folder(out: Path) -> Iterator[Path]:
     Raises:
         UserError: If it is there already, or cannot be written.
     """
-    if out.exists():
-        raise UserError(f"'{out}' is there already, and nothing is overwritten; name another.")
+    check_new(out)
     partial = out.with_name(f'.{out.name}.partial')
+    above = [parent for parent in partial.parents if not parent.exists()]
     shutil.rmtree(partial, ignore_errors=True)
     try:
         partial.mkdir(parents=True)
         yield partial
         partial.rename(out)
-    except OSError as error:
-        full = ': the disk is full' if error.errno == errno.ENOSPC else ''
+    except (OSError, RuntimeError) as error:
+        # torch's own writer says no more than that.
+        torch_failed = 'PytorchStreamWriter' in str(error)
+        if not isinstance(error, OSError) and not torch_failed:
+            raise
+        full = getattr(error, 'errno', None) == errno.ENOSPC
+        reason = getattr(error, 'strerror', None) or str(error).splitlines()[0]
         raise UserError(
-            f"'{out}' cannot be written ({error.strerror}){full}; name a folder elsewhere."
+            f"'{out}' cannot be written ({reason})"
+            f'{": the disk is full" if full else ""}; name a folder elsewhere.'
         ) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+        for parent in above if not out.exists() else ():
+            if parent.is_dir() and not any(parent.iterdir()):
+                parent.rmdir()

@@ -119,7 +119,11 @@ class Recorder(TorchFunctionMode):
         options: Any = dict(stride=conv.stride, padding=conv.padding, dilation=conv.dilation)
         weight = _numpy(conv.weight)
         return self.nir.Conv2d(
-            tuple(x.shape[-2:]), weight, groups=conv.groups, bias=bias.astype(weight.dtype), **options
+            tuple(x.shape[-2:]),
+            weight,
+            groups=conv.groups,
+            bias=bias.astype(weight.dtype),
+            **options,
         )
 
     def _add(self, kind: str, node: Any, terms: list, out: Tensor, suffix: str = '') -> None:
