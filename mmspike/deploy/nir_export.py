@@ -19,13 +19,13 @@ from torch.overrides import TorchFunctionMode
 from mmspike.errors import UserError
 from mmspike.neurons import LIF, SpikingNeuron
 
-from .onnx_export import require
+from .onnx_export import Network, require
 from .reparameterize import reparameterize
 
 DT = 1e-4  # Seconds of a time step: what readers of NIR take by default.
 CONVS = torch.conv2d, torch.nn.functional.conv2d
 # They change how a tensor lies in memory, or show it again at every step, and nothing else.
-SAME = {'contiguous', 'detach', 'clone', 'to', 'float', 'double'}
+SAME = {'contiguous', 'detach', 'clone', 'to', 'dropout', 'dropout2d'}
 SUMS = {'add', 'add_', '__add__', '__radd__', '__iadd__'}
 # They order numbers anew, which makes no difference to a chip; behind them stands what it lacks.
 LAYOUT = {'unflatten', 'flatten', 'transpose', 'reshape', 'view', 'permute', '__getitem__'}
@@ -142,16 +142,14 @@ class Recorder(TorchFunctionMode):
         if isinstance(neuron, LIF) and neuron.v_reset is None:
             kind += ' with soft reset'
         elif isinstance(neuron, LIF):
-            full = {
-                name: np.full(x.shape[1:], float(value))
-                for name, value in dict(
-                    tau=neuron.tau * DT,
-                    r=1.0 if neuron.decay_input else neuron.tau,
-                    v_leak=neuron.v_reset,
-                    v_threshold=neuron.v_threshold,
-                    v_reset=neuron.v_reset,
-                ).items()
-            }
+            constants: dict[str, Any] = dict(
+                tau=neuron.tau * DT,
+                r=1.0 if neuron.decay_input else neuron.tau,
+                v_leak=neuron.v_reset,
+                v_threshold=neuron.v_threshold,
+                v_reset=neuron.v_reset,
+            )
+            full = {name: np.full(x.shape[1:], float(value)) for name, value in constants.items()}
             node = self.nir.LIF(**full)
         self._add(kind, node, [self.terms_of(x)], out)
 
@@ -204,15 +202,15 @@ def export_nir(model: Any, inputs: Tensor, folder: Path) -> list[str]:
         UserError: If a package is missing, or no neuron can be said.
     """
     (nir,) = require('nir')
-    merged: Any = reparameterize(model, 'spike')
+    network = Network(reparameterize(model, 'spike')).eval()
     if inputs.dim() != 4:
         raise UserError(
             'the model takes sequences, but --format nir exports what runs on an image; use '
             '--format onnx.'
         )
     images = inputs[:1]
-    recorder = Recorder(merged, nir, images)
-    reached = _run(merged, recorder, images)
+    recorder = Recorder(network.model, nir, images)
+    reached = _run(network, recorder, images)
     missing = [part for part in recorder.parts if part.node is None]
     names = _list_missing(missing)
     place, ends = reached[-1] if reached else ('', ())
@@ -236,9 +234,9 @@ def export_nir(model: Any, inputs: Tensor, folder: Path) -> list[str]:
     ]
 
 
-def _run(model: Any, recorder: Recorder, images: Tensor) -> list[tuple[str, tuple[str, ...]]]:
-    """Run a model, and return the stages, or its whole, that NIR can say, with their terms."""
-    backbone = getattr(model, 'backbone', model)
+def _run(network: Network, recorder: Recorder, images: Tensor) -> list[tuple[str, tuple[str, ...]]]:
+    """Run a network, and return the stages, or its whole, that NIR can say, with their terms."""
+    backbone = getattr(network.model, 'backbone', network.model)
     reached = []
     stock = getattr(backbone, 'run_stage', None)
     if stock is not None:
@@ -251,8 +249,8 @@ def _run(model: Any, recorder: Recorder, images: Tensor) -> list[tuple[str, tupl
 
         backbone.run_stage = run_stage
     with recorder.watching(), torch.no_grad():
-        out = model(images, mode='tensor') if hasattr(model, 'backbone') else model(images)
-    if isinstance(out, Tensor) and (terms := recorder.terms_of(out)):
+        outs = network(images)
+    if len(outs) == 1 and (terms := recorder.terms_of(outs[0])):
         reached.append(('the output', terms))
     return reached
 
