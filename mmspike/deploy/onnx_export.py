@@ -171,7 +171,9 @@ def export_program(network: nn.Module, images: Tensor) -> tuple[Any, int | None]
         # Where a part of a model turns a length into a number the graph would be wrong elsewhere.
         other = torch.cat([F.pad(images, (0, 2 * stride, 0, stride), value=0.5)] * 3)
         try:
-            program = torch.export.export(network, dynamic_shapes=({**batch, **sizes},), **options)
+            # An export that fails may leave the modules that it ran without their parts.
+            shapes = ({**batch, **sizes},)
+            program = torch.export.export(deepcopy(network), dynamic_shapes=shapes, **options)
             for out, own_out in zip(program.module()(other), network(other), strict=True):
                 torch.testing.assert_close(out, own_out)
             return program, stride
