@@ -157,6 +157,7 @@ def export_program(network: nn.Module, images: Tensor) -> tuple[Any, int | None]
     Returns:
         The program, and what height and width must be multiples of; None if they are fixed.
     """
+    network(images)  # It learns its names; what an export assigns is taken back.
     own: Any = network
     backbone = getattr(own.model, 'backbone', own.model)
     stride = max(*getattr(backbone, 'stage_strides', (1,)), *getattr(backbone, 'out_strides', (1,)))
@@ -171,9 +172,7 @@ def export_program(network: nn.Module, images: Tensor) -> tuple[Any, int | None]
         # Where a part of a model turns a length into a number the graph would be wrong elsewhere.
         other = torch.cat([F.pad(images, (0, 2 * stride, 0, stride), value=0.5)] * 3)
         try:
-            # An export that fails may leave the modules that it ran without their parts.
-            shapes = ({**batch, **sizes},)
-            program = torch.export.export(deepcopy(network), dynamic_shapes=shapes, **options)
+            program = torch.export.export(network, dynamic_shapes=({**batch, **sizes},), **options)
             for out, own_out in zip(program.module()(other), network(other), strict=True):
                 torch.testing.assert_close(out, own_out)
             return program, stride
