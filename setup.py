@@ -92,6 +92,7 @@ setup(
         'mmseg': [*MMINSTALL, 'mmsegmentation>=1.2.2,<2.0.0'],
         'mmpretrain': [*MMINSTALL, 'mmpretrain>=1.2.0,<2.0.0'],
         'onedl': ONEDL,
+        'export': read_requirements('exportinstall'),
         'tests': TESTS,
         'all': TESTS,
         'dev': [*TESTS, 'coverage>=7', 'pre-commit>=4'],

@@ -23,7 +23,7 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS, MODELS, DefaultScope
 
 from mmspike.analysis.spike_driven import randomize_norms
-from mmspike.commands import benchmark, energy, test, train
+from mmspike.commands import benchmark, energy, export, test, train
 from mmspike.datasets import generate_shapes
 from mmspike.datasets.moving_shapes import generate_moving_shapes
 from mmspike.datasets.shape_crops import cut_shapes
@@ -45,12 +45,14 @@ ELSEWHERE = {
     'python3 tools/dev/docker_steps.py': 'sets up for minutes: test_docker.py',
     'python tools/dev/config_tables.py': 'writes the checkout: test_config_tables.py runs it',
     'python tools/dev/annotations_cost.py': 'takes minutes: docs/performance.md has its outcome',
+    'python tools/dev/onnx_metrics.py': 'needs a trained model: docs/hardware.md has its outcome',
     'docker': 'needs an engine: test_docker.py runs the steps of the image',
 }
 PARSERS = {
     'train': train._train_parser,
     'test': test._test_parser,
     'energy': energy._parser,
+    'export': export._parser,
     'benchmark': benchmark._parser,
 }
 GENERATORS = ('make_shapes', 'make_moving_shapes')

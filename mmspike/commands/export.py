@@ -3,27 +3,29 @@
 import errno
 import shutil
 from argparse import ArgumentParser
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
 from mmengine.registry import DefaultScope
+from torch import Tensor
 
 from mmspike.analysis import FiringRateRecorder
 from mmspike.commands.common import test_batches
 from mmspike.compat import make_torchvision_importable
 from mmspike.config import config_parser, load_config
 from mmspike.deploy.chip import export_chip
+from mmspike.deploy.nir_export import export_nir
+from mmspike.deploy.onnx_export import export_onnx
 from mmspike.errors import UserError
 from mmspike.hosts import library_of
 from mmspike.hosts.batches import build_model, noise_batch
 from mmspike.hosts.inferencers import use_device
 
 # A name, to what writes it: (model, inputs, folder) -> lines to say.
-FORMATS: dict[str, Any] = {'chip': export_chip}
+FORMATS: dict[str, Any] = {'chip': export_chip, 'onnx': export_onnx, 'nir': export_nir}
 
 
 def export(argv: Sequence[str] | None = None) -> Path:
@@ -48,16 +50,19 @@ def export(argv: Sequence[str] | None = None) -> Path:
     library = library_of(config)
     model: Any = build_model(config, library, args.checkpoint, use_device('cpu'))
     FiringRateRecorder(model)  # Refuses what does not spike.
-    with new_folder(Path(args.out)) as folder, DefaultScope.overwrite_default_scope(library.name):
+    out = Path(args.out)
+    check_new(out)  # Before images are loaded.
+    with DefaultScope.overwrite_default_scope(library.name), torch.no_grad():
         if args.size:
             batches: Any = [noise_batch(config, library, args.size, args.num_images)]
         else:
-            batches = islice(test_batches(config, model), args.num_images)
-        inputs = [model.data_preprocessor(batch)['inputs'] for batch in batches]
-        with torch.no_grad():
-            lines = FORMATS[args.format](model, torch.cat(inputs), folder)
-    print(*lines, f"All of it is in '{args.out}'", sep='\n')
-    return Path(args.out)
+            batches = test_batches(config, model)
+        images = (model.data_preprocessor(batch)['inputs'] for batch in batches)
+        inputs = take_of_one_size(images, args.num_images)
+        with new_folder(out) as folder:
+            lines = FORMATS[args.format](model, inputs, folder)
+    print(*lines, f"All of it is in '{out}'", sep='\n')
+    return out
 
 
 def _parser() -> ArgumentParser:
@@ -66,7 +71,10 @@ def _parser() -> ArgumentParser:
     parser.add_argument('--format', choices=FORMATS, required=True, help='what to write')
     parser.add_argument('--out', required=True, help='folder to make')
     parser.add_argument(
-        '--num-images', type=int, default=1, help='how many test images to run (default: 1)'
+        '--num-images',
+        type=int,
+        default=1,
+        help='how many test images to run, all of the size of the first (default: 1)',
     )
     parser.add_argument(
         '--size', type=int, nargs=2, metavar=('H', 'W'), help='run noise of this size instead'
@@ -74,9 +82,48 @@ def _parser() -> ArgumentParser:
     return parser
 
 
+def take_of_one_size(images: Iterable[Tensor], count: int) -> Tensor:
+    """Take the first images that are as large as the first of all.
+
+    Args:
+        images: Batches of images or sequences.
+        count: How many images.
+
+    Returns:
+        They, in one batch.
+
+    Raises:
+        UserError: If there are fewer.
+    """
+    taken: list[Tensor] = []
+    for batch in images:
+        if not taken or batch.shape[1:] == taken[0].shape[1:]:
+            taken.append(batch)
+        if sum(map(len, taken)) >= count:
+            return torch.cat(taken)[:count]
+    found, size = sum(map(len, taken)), 'x'.join(map(str, taken[0].shape[-2:])) if taken else '?'
+    raise UserError(
+        f'--num-images is {count}, but the test set has {found} images of {size} pixels, the size '
+        f'of its first; give --num-images {found} or fewer, or --size H W for noise.'
+    )
+
+
+def check_new(out: Path) -> None:
+    """Demand that nothing is there.
+
+    Args:
+        out: A folder to make.
+
+    Raises:
+        UserError: If it is there.
+    """
+    if out.exists():
+        raise UserError(f"'{out}' is there already, and nothing is overwritten; name another.")
+
+
 @contextmanager
 def new_folder(out: Path) -> Iterator[Path]:
-    """Make a folder that has its name only once all is in it.
+    """Make a folder that has its name only once all is in it, and nothing if that fails.
 
     Args:
         out: The folder; what is there already is not touched.
@@ -87,18 +134,27 @@ def new_folder(out: Path) -> Iterator[Path]:
     Raises:
         UserError: If it is there already, or cannot be written.
     """
-    if out.exists():
-        raise UserError(f"'{out}' is there already, and nothing is overwritten; name another.")
+    check_new(out)
     partial = out.with_name(f'.{out.name}.partial')
+    above = [parent for parent in partial.parents if not parent.exists()]
     shutil.rmtree(partial, ignore_errors=True)
     try:
         partial.mkdir(parents=True)
         yield partial
         partial.rename(out)
-    except OSError as error:
-        full = ': the disk is full' if error.errno == errno.ENOSPC else ''
+    except (OSError, RuntimeError) as error:
+        # torch's own writer says no more than that.
+        torch_failed = 'PytorchStreamWriter' in str(error)
+        if not isinstance(error, OSError) and not torch_failed:
+            raise
+        full = getattr(error, 'errno', None) == errno.ENOSPC
+        reason = getattr(error, 'strerror', None) or str(error).splitlines()[0]
         raise UserError(
-            f"'{out}' cannot be written ({error.strerror}){full}; name a folder elsewhere."
+            f"'{out}' cannot be written ({reason})"
+            f'{": the disk is full" if full else ""}; name a folder elsewhere.'
         ) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+        for parent in above if not out.exists() else ():
+            if parent.is_dir() and not any(parent.iterdir()):
+                parent.rmdir()

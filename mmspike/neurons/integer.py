@@ -23,6 +23,7 @@ from . import integer_cpp
 from .base import Fired, SpikingNeuron
 from .build_cpp import count_spikes
 from .lif.equations import has_exact_reciprocal
+from .surrogate import leaves_torch
 
 MAX_LEVELS = 255  # What a byte can count.
 
@@ -66,8 +67,8 @@ def integer_lif(
     counts = []
     for current in x:
         u = current if v is None else decay * v + current
-        if torch.jit.is_tracing() and not torch.is_grad_enabled():
-            count = (u / v_threshold).clamp(0, levels).round()  # What a trace can save.
+        if leaves_torch():
+            count = (u / v_threshold).clamp(0, levels).round()
         else:
             count = _RoundClip.apply(u / v_threshold, levels)
         counts.append(count)
@@ -184,7 +185,7 @@ class ILIF(SpikingNeuron):
 
     def run(self, x: Tensor) -> Tensor:
         """As of `SpikingNeuron`."""
-        if isinstance(self.v_threshold, Tensor) or torch.jit.is_tracing():
+        if isinstance(self.v_threshold, Tensor) or torch.jit.is_tracing() or leaves_torch():
             return self._integrate(x, None)[0]
         return IntegerScan.apply(x, self.levels, self.decay, self.v_threshold)
 

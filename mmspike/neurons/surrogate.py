@@ -51,6 +51,14 @@ SLOPES: dict[str, Callable[[Tensor, float | Tensor], Tensor]] = {
 DEFAULT_ALPHA = {'sigmoid': 4.0, 'arctan': 2.0, 'rectangle': 1.0, 'triangle': 1.0}
 
 
+def leaves_torch() -> bool:
+    """Whether a trace or an export, without gradients, must see torch's own operations alone."""
+    if torch.is_grad_enabled():
+        return False
+    exporting = getattr(torch.compiler, 'is_exporting', bool)  # Of torch since 2.7.
+    return torch.jit.is_tracing() or exporting()
+
+
 class _Spike(torch.autograd.Function):
     """Heaviside forward, surrogate slope backward."""
 
@@ -78,8 +86,8 @@ def spike(x: Tensor, surrogate: str = 'sigmoid', alpha: float = 4.0) -> Tensor:
         - x: any
         - returns: the same
     """
-    if torch.jit.is_tracing() and not torch.is_grad_enabled():
-        return (x >= 0).to(x.dtype)  # What a trace can save.
+    if leaves_torch():
+        return (x >= 0).to(x.dtype)
     return _Spike.apply(x, surrogate, alpha)
 
 

@@ -10,6 +10,7 @@ from mmspike.registry import MODELS
 
 from ..base import Fired, SpikingNeuron
 from ..build_cpp import count_spikes
+from ..surrogate import leaves_torch
 from . import cpp
 from .batch_norm import Normed, came_out_of_norm
 from .equations import lif
@@ -144,7 +145,7 @@ class LIF(SpikingNeuron):
     def _scan(self, x: Tensor, v: Tensor | None, with_state: bool) -> Any:
         threshold: Tensor | float = self.v_threshold
         threshold = threshold.to(x.dtype) if isinstance(threshold, Tensor) else threshold
-        if torch.jit.is_tracing() and not self.training:
+        if leaves_torch() or (torch.jit.is_tracing() and not self.training):
             # A trace keeps torch's own operations alone, and no gradient of ours.
             with torch.no_grad():
                 spikes, v = lif(
