@@ -66,6 +66,7 @@ def use_int8_kernels(model: nn.Module) -> None:
     attentions = [module for module in model.modules() if isinstance(module, SDSA3)]
     # Those behind a gate, of SDSA-1 and 2, see products of counts.
     others = [*find_bare(model).values(), *(m.proj for m in attentions if _gates(m))]
+    module: Any
     for module in model.modules():
         planar = isinstance(module, _ConvNd) and module.weight.dim() == 4
         if planar and not module.transposed and module not in others:
