@@ -89,7 +89,8 @@ def test_metadata_names_no_package_of_either_family_but_in_extras(wheel):
     assert not [line for line in always if re.match('(onedl|mm|torch)', line)]
     extras = {line.rpartition('== ')[2].strip('"\'') for line in required if 'extra' in line}
     assert extras == {
-        'all', 'dev', 'export', 'mim', 'mmdet', 'mminstall', 'mmpretrain', 'mmseg', 'onedl', 'tests',
+        'all', 'dev', 'export', 'mim', 'mmdet', 'mminstall', 'mmpretrain', 'mmseg', 'onedl',
+        'tests',
     }  # fmt: skip
     for extra in ('mim', 'mmdet', 'mmseg', 'mmpretrain'):
         asked = [line for line in required if re.search(f'extra == .{extra}.$', line)]
