@@ -112,6 +112,7 @@ inline float slope(float x, float alpha) {
 template <typename T, typename S>
 void run_forward(const T* x, S* spikes, T* potentials, uint8_t* bits, int64_t steps, int64_t count,
                  const Neuron& k, int threads) {
+  constexpr bool BYTES = sizeof(S) == 1;
   int64_t tiles = (count + TILE - 1) / TILE, row = (count + 7) / 8;
   with_dynamics(k, [&](auto charge, auto soft) {
     constexpr int CHARGE = decltype(charge)::value, SOFT = decltype(soft)::value;
@@ -128,7 +129,7 @@ void run_forward(const T* x, S* spikes, T* potentials, uint8_t* bits, int64_t st
             float u = charged<CHARGE>(v[j], load(x[at + j]), rate, tau);
             bool f = u >= threshold;
             if (keeps.value) store(potentials[at + j], u);
-            store(spikes[at + j], f ? 1.f : 0.f);
+            if (!BYTES) store(spikes[at + j], f ? 1.f : 0.f);
             fired[j] = f;
             v[j] = after_reset<SOFT>(u, f, threshold);
           }
@@ -137,6 +138,7 @@ void run_forward(const T* x, S* spikes, T* potentials, uint8_t* bits, int64_t st
           run(Constant<1>{});
         else
           run(Constant<0>{});
+        if (BYTES) std::memcpy(spikes + at, fired, n);
         if (bits) pack(fired, bits + t * row + from / 8, n);
       }
     }
