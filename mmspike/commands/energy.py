@@ -87,8 +87,7 @@ def measure(args: Namespace) -> Energy:
         paths = find_images(args.images)[: args.num_images]
         args.num_images = len(paths)
         host = HostModel(config, args.checkpoint, args.device)
-        for name, child in reparameterize(host.model, 'spike').named_children():
-            setattr(host.model, name, child)  # The inferencer goes on with the model that it built.
+        host.merge('spike')
         meter = EnergyMeter(host.model)
         return _run(meter, lambda path: host.predict(host.read(path)), paths, args)
     model: Any = build_model(config, library, args.checkpoint, use_device(args.device))

@@ -1,6 +1,5 @@
 """Write a trained model for hardware and other runtimes: for chips, as ONNX, as NIR."""
 
-import errno
 import shutil
 from argparse import ArgumentParser
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from mmspike.analysis import FiringRateRecorder
 from mmspike.commands.common import test_batches
+from mmspike.commands.media import explain_unwritten
 from mmspike.compat import make_torchvision_importable
 from mmspike.config import config_parser, load_config
 from mmspike.deploy.chip import export_chip
@@ -147,12 +147,7 @@ def new_folder(out: Path) -> Iterator[Path]:
         torch_failed = 'PytorchStreamWriter' in str(error)
         if not isinstance(error, OSError) and not torch_failed:
             raise
-        full = getattr(error, 'errno', None) == errno.ENOSPC
-        reason = getattr(error, 'strerror', None) or str(error).splitlines()[0]
-        raise UserError(
-            f"'{out}' cannot be written ({reason})"
-            f'{": the disk is full" if full else ""}; name a folder elsewhere.'
-        ) from error
+        raise UserError(f'{explain_unwritten(out, error)}; name a folder elsewhere.') from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
         for parent in above if not out.exists() else ():

@@ -1,5 +1,6 @@
 """What a user may give: an image, a folder of images or a video as input, a folder for output."""
 
+import errno
 from argparse import ArgumentParser
 from collections.abc import Iterator
 from pathlib import Path
@@ -87,6 +88,18 @@ def make_folder(folder: Path) -> Path:
             f"Output folder '{folder}' cannot be made ({error.strerror}); choose another --out-dir."
         ) from error
     return folder
+
+
+def explain_unwritten(path: Path, error: Exception) -> str:
+    """Say that an output cannot be written, and why: the first part of a sentence.
+
+    Args:
+        path: The output.
+        error: What writing it raised.
+    """
+    reason = getattr(error, 'strerror', None) or str(error).splitlines()[0]
+    full = ': the disk is full' if getattr(error, 'errno', None) == errno.ENOSPC else ''
+    return f"'{path}' cannot be written ({reason}){full}"
 
 
 def is_video(path: str | Path) -> bool:

@@ -1,7 +1,6 @@
 """The page of a report: figures and pictures put into a template, one file without a network."""
 
 import base64
-import errno
 import json
 import os
 from collections.abc import Mapping
@@ -15,7 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from mmspike.analysis.spike_pictures import part_colors
-from mmspike.commands.media import make_folder
+from mmspike.commands.media import explain_unwritten, make_folder
 from mmspike.errors import UserError
 
 WIDTH, QUALITY = 960, 82  # Of the pictures on the page.
@@ -90,9 +89,8 @@ def write_page(figures: dict, pictures: dict, out: Path) -> Path:
         for path, draft in drafts.items():
             os.replace(draft, path)
     except OSError as error:
-        full = ': the disk is full' if error.errno == errno.ENOSPC else ''
         raise UserError(
-            f"'{out}' cannot be written ({error.strerror}){full}; name another place with --out."
+            f'{explain_unwritten(out, error)}; name another place with --out.'
         ) from error
     finally:
         for draft in drafts.values():

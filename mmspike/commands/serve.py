@@ -22,7 +22,6 @@ from mmspike.commands.media import as_array
 from mmspike.commands.report import draw_maps
 from mmspike.commands.report_page import as_picture, render
 from mmspike.config import config_parser
-from mmspike.deploy import reparameterize
 from mmspike.errors import UserError
 
 LARGEST = 32 * 2**20  # Bytes of a picture.
@@ -49,8 +48,7 @@ class Demonstration:
         self._inferencer = Inferencer(config, checkpoint, device, cfg_options)
         self._threshold, self._lock = threshold, Lock()
         host = self._inferencer.host
-        for name, child in reparameterize(host.model, 'spike').named_children():
-            setattr(host.model, name, child)  # The inferencer goes on with the model that it built.
+        host.merge('spike')
         EnergyMeter(host.model)  # Refuses what does not spike.
         self.model = f'{type(host.model).__name__}, {Path(config).stem}, {Path(checkpoint).name}'
 

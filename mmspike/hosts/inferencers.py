@@ -34,6 +34,7 @@ from mmspike.checks.weights import (
 from mmspike.compat import make_torchvision_importable
 from mmspike.config import load_config
 from mmspike.datasets.transforms import LoadImageFromFile
+from mmspike.deploy import reparameterize
 from mmspike.errors import UserError
 from mmspike.hosts import Library, library_of
 from mmspike.hosts.library import require_pictures, test_dataset
@@ -83,6 +84,11 @@ class HostModel:
             check_fits(self.model, weights, checkpoint)
         else:
             _initialize(self.model, config)
+
+    def merge(self, form: str) -> None:
+        """Go on with the model in a form of `mmspike.deploy.reparameterize`."""
+        for name, child in reparameterize(self.model, form).named_children():
+            setattr(self.model, name, child)  # The inferencer keeps the model that it built.
 
     def read(self, path: str | Path) -> np.ndarray:
         """Read an image as the config's test pipeline does, ``[H, W, C]`` in BGR.
