@@ -11,7 +11,6 @@ from .spike_conv import (
     SpikeLinear,
     SpikeReadoutConv2d,
     SpikeReadoutLinear,
-    no_saved_tensors,
 )
 from .spiking_head import SpikingHead, find_bare, make_spiking
 from .token_mixers import SepConv, SpikeSepConv
@@ -43,7 +42,6 @@ __all__ = [
     'SpikingHead',
     'check_norm',
     'find_bare',
-    'no_saved_tensors',
     'make_spiking',
     'spike_conv_norm',
     'take_entry_neuron',

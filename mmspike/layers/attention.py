@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from mmspike.errors import UserError
 from mmspike.neurons import SpikingNeuron, build_neuron, is_spiking
+from mmspike.neurons.compact import compactly, derive
 
 from .conv_bn import ConvNorm
 from .rep_conv import RepConv
@@ -123,21 +124,22 @@ class SDSA3(nn.Module):
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """Mix the positions of spikes, ``[T*B, C, H, W]``; the result is as wide as V."""
-        # n = T*B, h heads, d channels a head, p positions (H*W)
+        # n = T*B, h heads, d channels a head, p positions (H*W); [n*h, d, p], and K transposed
         shape = value.shape
-        query, key, value = (self._split(x) for x in (query, key, value))
+        query, value = (derive(self._split, x) for x in (query, value))
+        key = derive(lambda x: self._split(x).transpose(-1, -2).contiguous(), key)
         if self.sub_steps > 1:
             # The products see the binary sub-steps of K, then of Q: they select what is added.
             key = unroll_counts(key, self.sub_steps)  # [D, n, h, d, p]
             query = unroll_counts(query, self.sub_steps)
-            context = (value @ key.transpose(-1, -2)).sum(dim=0)
-            attention = (context @ query).sum(dim=0).reshape(shape)
-            return self._fire(attention, shape)
-        context = value @ key.transpose(-1, -2)  # [n, h, d of V, d]
-        if self.averages:
-            context = context / key.shape[-1]
-        attention = (context @ query).reshape(shape)  # [n, h, d, p] -> [n, C, H, W]
-        return self._fire(attention, shape)
+            context = (value @ key).sum(dim=0)
+            return self._fire((context @ query).sum(dim=0).reshape(shape), shape)
+        with compactly(query, key, value):
+            context = value @ key  # [n*h, d of V, d]
+            if self.averages:
+                context = context / key.shape[-2]
+            attention = context @ query
+        return self._fire(attention.reshape(shape), shape)
 
     def _fire(self, sums: Tensor, shape: Sequence[int]) -> Tensor:
         """Fire on sums over the positions of ``[T*B, C, H, W]``, at their threshold."""
@@ -183,8 +185,8 @@ class SDSA3(nn.Module):
             setattr(self, name, conv)
 
     def _split(self, x: Tensor) -> Tensor:
-        """Split the channels among the heads, ``[n, C, H, W]`` to ``[n, h, d, p]``."""
-        return x.unflatten(1, (self.num_heads, -1)).flatten(3)
+        """Split the channels among the heads, ``[n, C, H, W]`` to ``[n*h, d, p]``."""
+        return x.unflatten(1, (self.num_heads, -1)).flatten(3).flatten(0, 1).contiguous()
 
     def operand_macs(self, operand: Tensor) -> int:
         """Count the multiply-accumulates that an operand ``[T*B, C, H, W]`` takes part in.

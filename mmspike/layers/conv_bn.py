@@ -3,9 +3,10 @@
 from typing import Any
 
 from mmcv.cnn import build_norm_layer
-from torch import nn
+from torch import Tensor, nn
 
 from mmspike.errors import UserError
+from mmspike.neurons.lif.batch_norm import compact_norm
 from mmspike.registry import MODELS
 
 from .spike_conv import SpikeConv2d
@@ -43,6 +44,10 @@ class ConvNorm(nn.Sequential):
         super().__init__()
         self.conv = conv
         self.norm = build_norm_layer(norm_cfg or NORM, conv.out_channels)[1]
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x)
+        return compact_norm(x, self.norm(x))
 
 
 def spike_conv_norm(

@@ -5,7 +5,11 @@ import torch.nn.functional as F
 from mmcv.cnn import build_norm_layer
 from torch import Tensor, nn
 
+from mmspike.neurons.compact import compactly, derive, share
+from mmspike.neurons.lif.batch_norm import compact_norm
+
 from .conv_bn import NORM
+from .spike_conv import convolve_again
 
 
 class NormAndPad(nn.Module):
@@ -32,10 +36,10 @@ class NormAndPad(nn.Module):
         return (norm.bias - norm.running_mean * scale).detach()
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.norm(x)
+        x = compact_norm(x, self.norm(x))
         border = x.new_zeros(1, *x.shape[1:])
         border = F.pad(border, (1, 1, 1, 1), value=1) * self.border().to(x.dtype).view(1, -1, 1, 1)
-        return F.pad(x, (1, 1, 1, 1)).add_(border)
+        return derive(lambda inner: F.pad(inner, (1, 1, 1, 1)).add_(border), x)
 
 
 class RepConv(nn.Module):
@@ -60,5 +64,15 @@ class RepConv(nn.Module):
         self.norm3 = build_norm_layer(norm_cfg, channels)[1]
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.depthwise(self.norm1(self.pointwise1(x)))
-        return self.norm3(self.norm2(self.pointwise2(x)))
+        with compactly(x):
+            x = self.pointwise1(x)
+        padded = share(self.norm1(x))
+        with compactly(padded):
+            x = self.depthwise(padded)
+        x = convolve_again(self.depthwise, padded, x)
+        with compactly(x):
+            x = self.pointwise2(x)
+        x = compact_norm(x, self.norm2(x))
+        with compactly(x):
+            out = self.norm3(x)
+        return compact_norm(x, out)

@@ -12,6 +12,30 @@ from mmengine.utils.dl_utils.parrots_wrapper import _BatchNorm
 from torch import Tensor, nn
 
 from mmspike.errors import UserError
+from mmspike.neurons.compact import again, set_compact
+
+# A sum of more terms is kept, as computing it again would cost too much.
+MOST_TERMS = 5
+
+
+def add_again(x: Tensor, change: Tensor) -> Tensor:
+    """Add to membrane potentials; the sum is computed again from what both can be had from.
+
+    A potential that has no compact form itself is kept by the neuron that it went to.
+    """
+    out, change_again = x + change, again(change)
+    if change_again is None:
+        return out
+    x_again: Any = again(x) or x.detach
+    terms = getattr(x_again, 'terms', 1) + 1
+    if terms > MOST_TERMS:
+        return out
+
+    def add() -> Tensor:
+        return x_again() + change_again()
+
+    add.terms = terms  # type: ignore[attr-defined]
+    return set_compact(out, lambda _: add)
 
 
 class MetaBlock(nn.Module):
@@ -36,8 +60,8 @@ class MetaBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.token_mixer is not None:
-            x = x + self.token_mixer(x)
-        return x + self.channel_mixer(x)
+            x = add_again(x, self.token_mixer(x))
+        return add_again(x, self.channel_mixer(x))
 
 
 class LocalMetaBlock(nn.Module):

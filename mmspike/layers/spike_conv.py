@@ -5,10 +5,6 @@ Chosen with the switch that OpenMMLab has already,
 with its own weight names and initialization.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from contextvars import ContextVar
-from functools import partial
 from typing import Any
 
 import torch
@@ -16,44 +12,28 @@ from mmcv.cnn import build_norm_layer
 from torch import Tensor, nn
 
 from mmspike.mixins import ModuleMixin
-from mmspike.neurons import SpikingNeuron, build_neuron, mean_over_time
+from mmspike.neurons import build_neuron, mean_over_time
+from mmspike.neurons.compact import compactly, derive, share
 from mmspike.registry import MODELS
 
-_keeping: ContextVar[bool] = ContextVar('keeping', default=True)
+
+def is_depthwise(layer: Any) -> bool:
+    """Whether a layer convolves each channel by itself."""
+    return 1 < getattr(layer, 'groups', 1) == layer.in_channels
 
 
-@contextmanager
-def no_saved_tensors() -> Iterator[None]:
-    """Disable the packing of saved spikes, as activation checkpointing needs, which saves nothing.
-
-    Of nested hooks for saved tensors torch calls only the innermost.
-    """
-    token = _keeping.set(False)
-    try:
-        yield
-    finally:
-        _keeping.reset(token)
-
-
-def pack_saved_spikes(spikes: Tensor, neuron: SpikingNeuron) -> AbstractContextManager:
-    """Let autograd keep spikes for the backward pass in a bit or a byte each, and not in four.
+def convolve_again(conv: Any, x: Tensor, out: Tensor) -> Tensor:
+    """Let the result of a cheap convolution be computed again, if its input can be had again.
 
     Args:
-        spikes: What the neuron fired, saved by what runs inside the context.
-        neuron: It knows how its spikes are written down.
+        conv: The convolution, a depthwise one.
+        x: What it multiplied, ``[N, C, H, W]``.
+        out: The result.
+
+    Returns:
+        The result.
     """
-    place, shape, dtype = spikes.data_ptr(), spikes.shape, spikes.dtype
-    packed = getattr(spikes, 'unpack', None)  # A compiled neuron has them at hand.
-
-    def pack(x: Tensor) -> Tensor | Callable[[], Tensor]:
-        if x.data_ptr() != place or x.shape != shape:
-            return x
-        return partial(neuron.unpack, neuron.pack(x), dtype) if packed is None else packed
-
-    def unpack(x: Tensor | Callable[[], Tensor]) -> Tensor:
-        return x if isinstance(x, Tensor) else x()
-
-    return torch.autograd.graph.saved_tensors_hooks(pack, unpack)
+    return derive(lambda x: conv._conv_forward(x, conv.weight.to(x.dtype), conv.bias), x, out)
 
 
 def unroll_counts(counts: Tensor, levels: int) -> Tensor:
@@ -104,11 +84,10 @@ class Spiking(ModuleMixin):
             x = x.unflatten(0, (self.sub_steps, -1)).sum(dim=0)
             bias = self.late_bias
             return x if bias is None else x + bias.view(-1, *[1] * (x.dim() - 2))
-        saves = self.training and torch.is_grad_enabled() and _keeping.get()
-        if not (saves and isinstance(self.neuron, SpikingNeuron)):
-            return super().forward(x, *args)
-        with pack_saved_spikes(x, self.neuron):
-            return super().forward(x, *args)
+        depthwise = is_depthwise(self)
+        with compactly(share(x) if depthwise else x):
+            out = super().forward(x, *args)
+        return convolve_again(self, x, out) if depthwise else out
 
 
 @MODELS.register_module()

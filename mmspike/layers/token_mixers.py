@@ -6,6 +6,9 @@ from typing import Any
 from mmcv.cnn import build_norm_layer
 from torch import Tensor, nn
 
+from mmspike.neurons.compact import compactly
+from mmspike.neurons.lif.batch_norm import compact_norm
+
 from .conv_bn import NORM, spike_conv_norm
 from .spike_conv import SpikeConv2d
 
@@ -35,7 +38,10 @@ class SepConv(nn.Module):
         self.norm = build_norm_layer(norm_cfg or NORM, channels)[1]
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.norm(self.pointwise2(self.depthwise(self.pointwise1(x))))
+        x = self.depthwise(self.pointwise1(x))
+        with compactly(x):
+            x = self.pointwise2(x)
+        return compact_norm(x, self.norm(x))
 
 
 class SpikeSepConv(nn.Sequential):

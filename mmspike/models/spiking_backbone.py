@@ -2,7 +2,8 @@
 
 import inspect
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from mmspike.errors import UserError
-from mmspike.layers import no_saved_tensors, spike_conv_norm
+from mmspike.layers import spike_conv_norm
 from mmspike.mixins import ModuleMixin
 from mmspike.models.consistency import check_outputs
 from mmspike.models.inputs import check_pixels, explain_norm
@@ -24,6 +25,7 @@ from mmspike.neurons import (
     repeat_time,
     set_time_steps,
 )
+from mmspike.neurons.compact import derive
 
 from .pretrained import choose_start, load_pretrained
 from .released import ReleasedNames
@@ -218,12 +220,15 @@ class SpikingBackbone(ModuleMixin):
         """Run a block of a stage; with `with_cp` it is computed again in the backward pass."""
         if not (self.with_cp and self.training and torch.is_grad_enabled()):
             return block(x)
-        return checkpoint(
-            block,
-            x,
-            use_reentrant=False,
-            context_fn=lambda: (no_saved_tensors(), bn_frozen_during_recompute(block)),
-        )
+
+        def run(x: Tensor) -> Tensor:
+            with bn_frozen(block) if torch.is_grad_enabled() else nullcontext():
+                return block(x)
+
+        # In its reentrant form what is computed again may keep spikes in bits; it needs an input
+        # with a gradient.
+        x = x if x.requires_grad else x.detach().requires_grad_()
+        return checkpoint(run, x, use_reentrant=True)
 
     @property
     def frozen_parts(self) -> tuple[tuple[str, ...], ...]:
@@ -305,7 +310,8 @@ class SpikingBackbone(ModuleMixin):
         check_pixels(x)
         if x.dim() == 4:
             # A still image is the same at every step: encode it once.
-            return repeat_time(self.encode(self._lay_out(x)), self.time_steps)
+            encoded = self.encode(self._lay_out(x))
+            return derive(partial(repeat_time, time_steps=self.time_steps), encoded)
         if x.shape[1] != self.time_steps:
             raise UserError(
                 f'the input is a sequence of {x.shape[1]} frames, but time_steps of the backbone '
@@ -368,15 +374,14 @@ def _arguments_behind(mixin: type, cls: type) -> set[str]:
 
 
 @contextmanager
-def bn_frozen_during_recompute(module: nn.Module) -> Iterator[None]:
-    """Keep the running statistics of `module`'s norms while its forward is computed again."""
+def bn_frozen(module: nn.Module) -> Iterator[None]:
+    """Keep the running statistics of `module`'s norms as they are in training."""
     norms = [m for m in module.modules() if isinstance(m, _BatchNorm)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.momentum = 0.0
     try:
-        with no_saved_tensors():
-            yield
+        yield
     finally:
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum

@@ -4,6 +4,7 @@ A neuron is a subclass that fills one hole, `SpikingNeuron.run`.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -11,10 +12,11 @@ from torch import Tensor, nn
 
 from mmspike.errors import UserError
 
+from .compact import Again, set_compact
 from .surrogate import parse_surrogate, spike
 from .timefold import check_time_steps, fold, unfold
 
-Fired = tuple[Tensor, Callable[[], Tensor] | None]
+Fired = tuple[Tensor, Again | None]
 
 
 class SpikingNeuron(nn.Module):
@@ -116,21 +118,33 @@ class SpikingNeuron(nn.Module):
         return packed.to(dtype) if self.unit == 1 else packed.to(dtype) * self.unit
 
     def forward(self, x: Tensor) -> Tensor:
-        sequence = unfold(x, self.time_steps)
-        # In the order in which the elements lie in memory, so that nothing is copied.
-        channels_last = lies_channels_last(x)
-        if channels_last:
-            sequence = sequence.permute(0, 1, 3, 4, 2)
+        lay_out = self._lay_out_as(x)
+        sequence = lay_out(x)
         spikes, fired = (self._count(sequence), None) if self.in_bytes else self._run(x, sequence)
+        channels_last = lies_channels_last(x)
 
         def give_back(value: Tensor) -> Tensor:
             value = fold(value)
             return value.permute(0, 3, 1, 2) if channels_last else value
 
         spikes = give_back(spikes)
-        if fired is not None:
-            spikes.unpack = lambda: give_back(fired())  # type: ignore[attr-defined]  # It rides along.
+        if self.training and torch.is_grad_enabled() and not self.in_bytes:
+            form = None if fired is None else lambda: give_back(fired())
+            set_compact(spikes, self._pack if form is None else lambda _: form)
         return spikes
+
+    def _lay_out_as(self, x: Tensor) -> Callable[[Tensor], Tensor]:
+        """Make what unfolds a tensor in the order in which `x` lies in memory, without a copy."""
+        channels_last = lies_channels_last(x)
+
+        def lay_out(value: Tensor) -> Tensor:
+            sequence = unfold(value, self.time_steps)
+            return sequence.permute(0, 1, 3, 4, 2) if channels_last else sequence
+
+        return lay_out
+
+    def _pack(self, spikes: Tensor) -> Again:
+        return partial(self.unpack, self.pack(spikes), spikes.dtype)
 
     def _run(self, x: Tensor, sequence: Tensor) -> Fired:
         """Run `sequence`, the unfolded `x`; return spikes, and what unpacks them if packed."""

@@ -14,8 +14,8 @@ from mmspike.layers import (
     SpikeConvTranspose2d,
     SpikeLinear,
 )
-from mmspike.layers.spike_conv import pack_saved_spikes
 from mmspike.neurons import LIF, default_neuron, set_time_steps
+from mmspike.neurons.compact import compactly
 
 T, B = 2, 2
 
@@ -61,8 +61,11 @@ def test_spikes_are_kept_in_bytes_for_the_same_gradients(autocast):
         layer(x).float().square().sum().backward()
     assert torch.equal(grads[0], x.grad)
     assert torch.equal(grads[1], layer.weight.grad)
-    hooks = pack_saved_spikes(fired := (plain := LIF(T, backend='torch'))(x.detach()), plain)
-    assert hooks.pack_hook(fired).args[0].element_size() == 1
+    plain = LIF(T, backend='torch')
+    packed = []
+    plain.pack = lambda spikes: packed.append(LIF.pack(plain, spikes)) or packed[-1]
+    hooks = compactly(fired := plain(x.detach()))
+    assert packed[0].element_size() == 1
     assert torch.equal(hooks.unpack_hook(hooks.pack_hook(fired)), fired)
     assert hooks.pack_hook(layer.weight) is layer.weight
 

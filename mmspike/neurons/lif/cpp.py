@@ -89,31 +89,25 @@ def serves(x: Tensor, surrogate: str) -> bool:
     return surrogate in SURROGATES and build_cpp.serves(x) and library() is not None
 
 
-def run_forward(
-    x: Tensor, neuron: Neuron, keep_potentials: bool, keep_spikes: bool
-) -> tuple[Tensor, Tensor | None, PackedSpikes | None]:
+def run_forward(x: Tensor, neuron: Neuron, keep_spikes: bool) -> tuple[Tensor, PackedSpikes | None]:
     """Run a sequence from rest at 0.
 
     Args:
-        x: The input.
+        x: The input, in one piece.
         neuron: The options.
-        keep_potentials: Return the membrane potentials before the reset.
         keep_spikes: Return the spikes in a bit each too.
 
     Shape:
         - x: ``[T, ...]``
-        - returns: spikes and potentials ``[T, ...]``
+        - returns: spikes ``[T, ...]``, and the same packed
     """
-    x = x.contiguous()
     spikes = torch.empty_like(x)
-    potentials = torch.empty_like(x) if keep_potentials else None
     bits = None
     if keep_spikes:
         bits = torch.empty(len(x), -(-x[0].numel() // 8), dtype=torch.uint8)
     call = getattr(library(), f'forward_{TYPES[x.dtype]}')
-    pointers = map(pointer, (x, spikes, potentials, bits))
-    call(*pointers, *size(x), neuron, torch.get_num_threads())
-    return spikes, potentials, None if bits is None else PackedSpikes(bits, x.shape, x.dtype)
+    call(*map(pointer, (x, spikes, bits)), *size(x), neuron, torch.get_num_threads())
+    return spikes, None if bits is None else PackedSpikes(bits, x.shape, x.dtype)
 
 
 def run_backward(
@@ -122,7 +116,7 @@ def run_backward(
     """Run backwards through a sequence.
 
     Args:
-        kept: The potentials that `run_forward` returned, or the input of the norm.
+        kept: The input, or that of the norm before.
         norm: The norm that the input came out of, if its input is what was kept.
         bits: Which steps fired, as of `PackedSpikes`.
         grad_spikes: The gradient of the spikes.

@@ -110,7 +110,7 @@ inline float slope(float x, float alpha) {
 
 // `spikes` are of x's precision, or a byte each.
 template <typename T, typename S>
-void run_forward(const T* x, S* spikes, T* potentials, uint8_t* bits, int64_t steps, int64_t count,
+void run_forward(const T* x, S* spikes, uint8_t* bits, int64_t steps, int64_t count,
                  const Neuron& k, int threads) {
   constexpr bool BYTES = sizeof(S) == 1;
   int64_t tiles = (count + TILE - 1) / TILE, row = (count + 7) / 8;
@@ -124,20 +124,13 @@ void run_forward(const T* x, S* spikes, T* potentials, uint8_t* bits, int64_t st
       int64_t from = tile * TILE, n = count - from < TILE ? count - from : TILE;
       for (int64_t t = 0; t < steps; ++t) {
         int64_t at = t * count + from;
-        auto run = [&](auto keeps) {
-          for (int64_t j = 0; j < n; ++j) {
-            float u = charged<CHARGE>(v[j], load(x[at + j]), rate, tau);
-            bool f = u >= threshold;
-            if (keeps.value) store(potentials[at + j], u);
-            if (!BYTES) store(spikes[at + j], f ? 1.f : 0.f);
-            fired[j] = f;
-            v[j] = after_reset<SOFT>(u, f, threshold);
-          }
-        };
-        if (potentials)
-          run(Constant<1>{});
-        else
-          run(Constant<0>{});
+        for (int64_t j = 0; j < n; ++j) {
+          float u = charged<CHARGE>(v[j], load(x[at + j]), rate, tau);
+          bool f = u >= threshold;
+          if (!BYTES) store(spikes[at + j], f ? 1.f : 0.f);
+          fired[j] = f;
+          v[j] = after_reset<SOFT>(u, f, threshold);
+        }
         if (BYTES) std::memcpy(spikes + at, fired, n);
         if (bits) pack(fired, bits + t * row + from / 8, n);
       }
@@ -160,8 +153,9 @@ void spread(const float* values, float* to, int64_t from, int64_t n, int64_t len
   }
 }
 
-// The potentials of a tile, computed again from what went into the norm before.
-template <typename T>
+// The potentials of a tile, computed again from its input; with `NORMED` from what went into the
+// norm before.
+template <bool NORMED, typename T>
 void charge_again(const T* source, const float* factor, const float* addend, const uint8_t* fired,
                   float* u, int64_t steps, int64_t count, int64_t n, const Neuron& k) {
   with_dynamics(k, [&](auto charge, auto soft) {
@@ -173,15 +167,15 @@ void charge_again(const T* source, const float* factor, const float* addend, con
       const uint8_t* ft = fired + t * TILE;
       float* ut = u + t * TILE;
       for (int64_t j = 0; j < n; ++j) {
-        ut[j] = charged<CHARGE>(v[j], load(xt[j]) * factor[j] + addend[j], rate, tau);
+        float x = NORMED ? load(xt[j]) * factor[j] + addend[j] : load(xt[j]);
+        ut[j] = charged<CHARGE>(v[j], x, rate, tau);
         v[j] = after_reset<SOFT>(ut[j], ft[j], threshold);
       }
     }
   });
 }
 
-// `kept` holds the potentials; with `scale` it holds what went into a norm, out of which the
-// input came, and the potentials are computed again.
+// `kept` holds the input; with `scale` it holds what went into a norm, out of which the input came.
 template <typename T>
 void run_backward(const T* kept, const float* scale, const float* shift, int64_t length,
                   bool columns, const uint8_t* bits, const T* grad, T* out, int64_t steps,
@@ -205,10 +199,9 @@ void run_backward(const T* kept, const float* scale, const float* shift, int64_t
         if (scale) {
           spread(scale, factor, from, n, length, columns);
           spread(shift, addend, from, n, length, columns);
-          charge_again(kept + from, factor, addend, fired.data(), u.data(), steps, count, n, k);
+          charge_again<true>(kept + from, factor, addend, fired.data(), u.data(), steps, count, n, k);
         } else {
-          for (int64_t t = 0; t < steps; ++t)
-            for (int64_t j = 0; j < n; ++j) u[t * TILE + j] = load(kept[t * count + from + j]);
+          charge_again<false>(kept + from, factor, addend, fired.data(), u.data(), steps, count, n, k);
         }
         for (int64_t j = 0; j < TILE; ++j) g[j] = 0.f;
         for (int64_t t = steps - 1; t >= 0; --t) {
@@ -256,13 +249,13 @@ void run_unpack(const uint8_t* bits, T* spikes, int64_t steps, int64_t count, in
 }  // namespace
 
 #define FOR_TYPE(T, NAME)                                                                       \
-  extern "C" void forward_##NAME(const T* x, T* spikes, T* potentials, uint8_t* bits,           \
-                                 int64_t steps, int64_t count, Neuron k, int threads) {         \
-    run_forward(x, spikes, potentials, bits, steps, count, k, threads);                         \
+  extern "C" void forward_##NAME(const T* x, T* spikes, uint8_t* bits, int64_t steps,           \
+                                 int64_t count, Neuron k, int threads) {                        \
+    run_forward(x, spikes, bits, steps, count, k, threads);                                     \
   }                                                                                             \
   extern "C" void counts_##NAME(const T* x, uint8_t* counts, int64_t steps, int64_t count,       \
                                 Neuron k, int threads) {                                        \
-    run_forward(x, counts, (T*)nullptr, nullptr, steps, count, k, threads);                     \
+    run_forward(x, counts, nullptr, steps, count, k, threads);                                  \
   }                                                                                             \
   extern "C" void backward_##NAME(const T* kept, const float* scale, const float* shift,        \
                                   int64_t length, int columns, const uint8_t* bits,             \

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from ..compact import Again
 from ..surrogate import SLOPES
 from . import cpp
 from .batch_norm import Normed
@@ -103,8 +104,9 @@ class LIFScan(torch.autograd.Function):
 class CppScan(torch.autograd.Function):
     """`LIFScan` from rest at 0 on a CPU, in C++ (`cpp`).
 
-    Spikes are kept in a bit each, and beside them the membrane potentials or, where `normed` is
-    given, the input of that norm, which others keep anyway. Returns the spikes; `packed` gets the
+    Spikes are kept in a bit each. Beside them is kept what the potentials are computed from again:
+    the input of the norm that `x` came out of, or what computes `x` again, if either is given,
+    for others keep these anyway; else `x`. Returns the spikes; `packed` gets the
     `cpp.PackedSpikes` if a gradient is asked for.
     """
 
@@ -112,18 +114,18 @@ class CppScan(torch.autograd.Function):
     def forward(
         ctx: Any,
         x: Tensor,
-        normed: Normed | None,
+        source: Normed | Again | None,
         neuron: cpp.Neuron,
         packed: list[cpp.PackedSpikes],
     ) -> Tensor:
-        needed = ctx.needs_input_grad[0]
-        spikes, potentials, bits = cpp.run_forward(
-            x.detach(), neuron, needed and normed is None, needed
-        )
+        x = x.contiguous()
+        spikes, bits = cpp.run_forward(x.detach(), neuron, ctx.needs_input_grad[0])
         if bits is not None:
             packed.append(bits)
             ctx.neuron = neuron
-            ctx.save_for_backward(bits.bits, *([potentials] if normed is None else normed))
+            ctx.again = None if isinstance(source, Normed) else source
+            kept = source if isinstance(source, Normed) else (x,) if source is None else ()
+            ctx.save_for_backward(bits.bits, *kept)
             ctx.set_materialize_grads(False)
         return spikes
 
@@ -132,9 +134,10 @@ class CppScan(torch.autograd.Function):
     def backward(ctx: Any, grad_spikes: Tensor | None) -> Any:
         if grad_spikes is None:
             return (None,) * 4
-        bits, kept, *scale_and_shift = ctx.saved_tensors
-        norm = Normed(kept, *scale_and_shift) if scale_and_shift else None
-        return cpp.run_backward(kept, norm, bits, grad_spikes, ctx.neuron), None, None, None
+        bits, *kept = ctx.saved_tensors
+        norm = Normed(*kept) if len(kept) == len(Normed._fields) else None
+        source = kept[0] if kept else ctx.again()
+        return cpp.run_backward(source, norm, bits, grad_spikes, ctx.neuron), None, None, None
 
 
 class CompiledScan(torch.autograd.Function):

@@ -10,6 +10,7 @@ from mmspike.registry import MODELS
 
 from ..base import Fired, SpikingNeuron
 from ..build_cpp import count_spikes
+from ..compact import Again, again
 from ..surrogate import leaves_torch
 from . import cpp
 from .batch_norm import Normed, came_out_of_norm
@@ -106,7 +107,7 @@ class LIF(SpikingNeuron):
         if self.backend == 'inductor' and not self._by_loop:
             return self._run_compiled(sequence, came_out_of_norm(x, len(sequence)))
         if self._by_cpp(sequence):
-            return self._run_cpp(sequence, came_out_of_norm(x, len(sequence)))
+            return self._run_cpp(x, sequence)
         return self.run(sequence), None
 
     def _count(self, sequence: Tensor) -> Tensor:
@@ -130,9 +131,13 @@ class LIF(SpikingNeuron):
         reset = soft, self.decay_input, self.detach_reset
         return self.v_threshold, self.tau, *reset, self.surrogate, self.alpha
 
-    def _run_cpp(self, x: Tensor, normed: Normed | None) -> Fired:
+    def _run_cpp(self, x: Tensor, sequence: Tensor) -> Fired:
+        source: Normed | Again | None = came_out_of_norm(x, len(sequence))
+        if source is None and (form := again(x)):
+            lay_out = self._lay_out_as(x)
+            source = lambda: lay_out(form())  # noqa: E731  # As x is.
         packed: list[cpp.PackedSpikes] = []
-        spikes = CppScan.apply(x, normed, cpp.make_neuron(*self._dynamics), packed)
+        spikes = CppScan.apply(sequence, source, cpp.make_neuron(*self._dynamics), packed)
         return spikes, packed[0].unpack if packed else None
 
     def _run_compiled(self, x: Tensor, normed: Normed | None) -> Fired:

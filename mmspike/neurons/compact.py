@@ -1,0 +1,95 @@
+"""What autograd keeps in place of a tensor: a smaller form, or what computes it again.
+
+A tensor that has such a form carries it along, in the attribute ``compact``: a function of the
+tensor that returns a function without arguments, which gives the tensor again.
+"""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import Tensor
+
+Again = Callable[[], Tensor]
+
+
+def set_compact(x: Tensor, compact: Callable[[Tensor], Again]) -> Tensor:
+    """Let a tensor carry its compact form along.
+
+    Args:
+        x: The tensor.
+        compact: Makes the form of the tensor that it is given; must not hold on to `x` itself.
+
+    Returns:
+        The tensor.
+    """
+    x.compact = compact  # type: ignore[attr-defined]  # It rides along.
+    return x
+
+
+def again(x: Tensor) -> Again | None:
+    """Make the compact form of a tensor.
+
+    Returns:
+        A function that gives the tensor again; None if it has no compact form, or nothing asks for
+        a gradient.
+    """
+    compact = getattr(x, 'compact', None)
+    return compact(x) if compact is not None and torch.is_grad_enabled() else None
+
+
+def once(form: Again) -> Again:
+    """Compute a tensor again once, where several have use for it in turn."""
+    made: list[Tensor] = []
+
+    def give() -> Tensor:
+        if not made:
+            made.append(form())
+        return made[0]
+
+    return give
+
+
+def share(x: Tensor) -> Tensor:
+    """Let all that keep the compact form of a tensor compute it again once."""
+    form = again(x)
+    if form is not None:
+        shared = once(form)
+        set_compact(x, lambda _: shared)
+    return x
+
+
+def derive(function: Callable[[Tensor], Tensor], x: Tensor, out: Tensor | None = None) -> Tensor:
+    """Run a cheap function whose result is computed again, where the argument can be had again.
+
+    Args:
+        function: What to run.
+        x: Its argument.
+        out: The result, where it is known.
+
+    Returns:
+        The result.
+    """
+    form = again(x)
+    out = function(x) if out is None else out
+    return out if form is None else set_compact(out, lambda _: lambda: function(form()))
+
+
+def compactly(*tensors: Tensor) -> AbstractContextManager:
+    """Let autograd keep compact forms wherever it would keep the tensors.
+
+    Args:
+        tensors: What layers inside the context save. Those without a compact form are saved as
+            they are.
+    """
+    forms = {(x.data_ptr(), x.shape): form for x in tensors if (form := again(x))}
+    if not forms:
+        return nullcontext()
+
+    def pack(x: Tensor) -> Tensor | Again:
+        return forms.get((x.data_ptr(), x.shape), x)
+
+    def unpack(x: Tensor | Again) -> Tensor:
+        return x if isinstance(x, Tensor) else x()
+
+    return torch.autograd.graph.saved_tensors_hooks(pack, unpack)
