@@ -4,6 +4,7 @@ import itertools
 import os
 import subprocess
 import sys
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import torch
 from torch import nn
 
 from mmspike.layers import SpikeConv2d
-from mmspike.neurons import LIF, set_time_steps
+from mmspike.neurons import LIF, build_cpp, set_time_steps
 from mmspike.neurons.lif import cpp
 from mmspike.neurons.lif.batch_norm import came_out_of_norm
 from mmspike.neurons.surrogate import DEFAULT_ALPHA, SLOPES
@@ -233,3 +234,31 @@ def test_it_is_compiled_once_for_a_machine(tmp_path):
 def test_a_cache_that_is_no_folder(tmp_path):
     (tmp_path / 'file').write_text('')
     assert in_fresh_process(XDG_CACHE_HOME=str(tmp_path / 'file'))[0] == 'compiled'
+
+
+@pytest.mark.parametrize('without', ['avx512f', 'avx2'])
+def test_every_set_of_instructions_gives_the_same(calls, monkeypatch, without):
+    """A processor that lacks some takes other lines of the source."""
+    if without not in Path('/proc/cpuinfo').read_text():
+        pytest.skip(f'this processor has no {without} that could be left out')
+    layer = set_time_steps(SpikeConv2d(3, 2, 1, neuron=dict(type=LIF, v_threshold=0.4)), T)
+    x, weights = torch.randn(T * B, 3, 21, 13), torch.randn(T * B, 2, 21, 13)
+
+    def run_all(dtype):
+        given = x.to(dtype).requires_grad_()
+        own = deepcopy(layer).to(dtype)
+        out = own(given)
+        out.backward(weights.to(dtype))
+        return out.detach(), given.grad, own.weight.grad
+
+    usual = [run_all(dtype) for dtype in (torch.float32, torch.bfloat16)]
+    monkeypatch.setenv('CXX', f'{os.environ.get("CXX", "g++")} -mno-{without}')
+    build_cpp.load.cache_clear()
+    try:
+        other = [run_all(dtype) for dtype in (torch.float32, torch.bfloat16)]
+        assert len(calls) == 4
+    finally:
+        monkeypatch.undo()
+        build_cpp.load.cache_clear()
+    for one, two in zip(usual, other, strict=True):
+        assert all(map(torch.equal, one, two))

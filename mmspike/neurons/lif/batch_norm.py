@@ -83,7 +83,7 @@ def compact_norm(x: Tensor, out: Tensor) -> Tensor:
     Returns:
         The result.
     """
-    form = again(x)
+    form: Any = again(x)
     read = _read(out, hooked=form is not None)
     if read is None:
         return out

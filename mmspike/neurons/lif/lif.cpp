@@ -11,6 +11,10 @@
 #include <type_traits>
 #include <vector>
 
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
 #include "common.h"
 
 namespace {
@@ -108,31 +112,83 @@ inline float slope(float x, float alpha) {
   return height > 0.f ? height : 0.f;
 }
 
+// Write spikes, 0 or 1, in bits, the first one lowest.
+void pack_spikes(const float* spikes, uint8_t* bits, int64_t n) {
+  int64_t j = 0;
+#if defined(__AVX512F__)
+  for (; j + 16 <= n; j += 16) {
+    __m512i values = _mm512_loadu_si512(spikes + j);
+    uint16_t mask = _mm512_test_epi32_mask(values, values);
+    std::memcpy(bits + j / 8, &mask, 2);
+  }
+#elif defined(__AVX2__)
+  for (; j + 8 <= n; j += 8) {
+    __m256 values = _mm256_loadu_ps(spikes + j);
+    bits[j / 8] = _mm256_movemask_ps(_mm256_cmp_ps(values, _mm256_setzero_ps(), _CMP_NEQ_OQ));
+  }
+#endif
+  for (; j < n; j += 8) {
+    uint8_t fired[8] = {};
+    for (int64_t i = 0; i < 8 && j + i < n; ++i) fired[i] = spikes[j + i] != 0.f;
+    pack(fired, bits + j / 8, 8);
+  }
+}
+
+// Write bits as spikes, 0 or 1.
+template <typename T>
+void unpack_spikes(const uint8_t* bits, T* spikes, int64_t n) {
+  int64_t j = 0;
+#if defined(__AVX512F__)
+  if constexpr (sizeof(T) == 4)
+    for (; j + 16 <= n; j += 16) {
+      uint16_t mask;
+      std::memcpy(&mask, bits + j / 8, 2);
+      _mm512_storeu_ps(spikes + j, _mm512_maskz_mov_ps(mask, _mm512_set1_ps(1.f)));
+    }
+#elif defined(__AVX2__)
+  const __m256i each = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+  if constexpr (sizeof(T) == 4)
+    for (; j + 8 <= n; j += 8) {
+      __m256i own = _mm256_and_si256(_mm256_set1_epi32(bits[j / 8]), each);
+      __m256 fired = _mm256_castsi256_ps(_mm256_cmpeq_epi32(own, each));
+      _mm256_storeu_ps(spikes + j, _mm256_and_ps(fired, _mm256_set1_ps(1.f)));
+    }
+#endif
+  for (; j < n; j += 8) {
+    uint8_t fired[8];
+    unpack(bits + j / 8, fired, 8);
+    for (int64_t i = 0; i < 8 && j + i < n; ++i) store(spikes[j + i], float(fired[i]));
+  }
+}
+
+// Fetch what the next tile will read: it lies apart, where the processor does not expect it.
+template <typename T>
+inline void fetch(const T* at, int64_t n) {
+  for (int64_t j = 0; j < n; j += 64 / sizeof(T)) __builtin_prefetch(at + j);
+}
+
 // `spikes` are of x's precision, or a byte each.
 template <typename T, typename S>
 void run_forward(const T* x, S* spikes, uint8_t* bits, int64_t steps, int64_t count,
                  const Neuron& k, int threads) {
-  constexpr bool BYTES = sizeof(S) == 1;
   int64_t tiles = (count + TILE - 1) / TILE, row = (count + 7) / 8;
   with_dynamics(k, [&](auto charge, auto soft) {
     constexpr int CHARGE = decltype(charge)::value, SOFT = decltype(soft)::value;
     float threshold = k.threshold, tau = k.tau, rate = 1.f / k.tau;
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (int64_t tile = 0; tile < tiles; ++tile) {
-      float v[TILE] = {};
-      uint8_t fired[TILE];
+      float v[TILE] = {}, fired[TILE];
       int64_t from = tile * TILE, n = count - from < TILE ? count - from : TILE;
       for (int64_t t = 0; t < steps; ++t) {
         int64_t at = t * count + from;
         for (int64_t j = 0; j < n; ++j) {
           float u = charged<CHARGE>(v[j], load(x[at + j]), rate, tau);
           bool f = u >= threshold;
-          if (!BYTES) store(spikes[at + j], f ? 1.f : 0.f);
-          fired[j] = f;
+          fired[j] = f ? 1.f : 0.f;
+          store(spikes[at + j], fired[j]);
           v[j] = after_reset<SOFT>(u, f, threshold);
         }
-        if (BYTES) std::memcpy(spikes + at, fired, n);
-        if (bits) pack(fired, bits + t * row + from / 8, n);
+        if (bits) pack_spikes(fired, bits + t * row + from / 8, n);
       }
     }
   });
@@ -156,7 +212,7 @@ void spread(const float* values, float* to, int64_t from, int64_t n, int64_t len
 // The potentials of a tile, computed again from its input; with `NORMED` from what went into the
 // norm before.
 template <bool NORMED, typename T>
-void charge_again(const T* source, const float* factor, const float* addend, const uint8_t* fired,
+void charge_again(const T* source, const float* factor, const float* addend, const float* fired,
                   float* u, int64_t steps, int64_t count, int64_t n, const Neuron& k) {
   with_dynamics(k, [&](auto charge, auto soft) {
     constexpr int CHARGE = decltype(charge)::value, SOFT = decltype(soft)::value;
@@ -164,12 +220,13 @@ void charge_again(const T* source, const float* factor, const float* addend, con
     float v[TILE] = {};
     for (int64_t t = 0; t < steps; ++t) {
       const T* xt = source + t * count;
-      const uint8_t* ft = fired + t * TILE;
+      fetch(xt + n, n);
+      const float* ft = fired + t * TILE;
       float* ut = u + t * TILE;
       for (int64_t j = 0; j < n; ++j) {
         float x = NORMED ? load(xt[j]) * factor[j] + addend[j] : load(xt[j]);
         ut[j] = charged<CHARGE>(v[j], x, rate, tau);
-        v[j] = after_reset<SOFT>(ut[j], ft[j], threshold);
+        v[j] = after_reset<SOFT>(ut[j], ft[j] != 0.f, threshold);
       }
     }
   });
@@ -189,13 +246,13 @@ void run_backward(const T* kept, const float* scale, const float* shift, int64_t
 #pragma omp parallel num_threads(threads)
     {
       std::vector<float> u(steps * TILE);
-      std::vector<uint8_t> fired(steps * TILE);
+      std::vector<float> fired(steps * TILE);
       float factor[TILE], addend[TILE], g[TILE];
 #pragma omp for schedule(static)
       for (int64_t tile = 0; tile < tiles; ++tile) {
         int64_t from = tile * TILE, n = count - from < TILE ? count - from : TILE;
         for (int64_t t = 0; t < steps; ++t)
-          unpack(bits + t * row + from / 8, fired.data() + t * TILE, n);
+          unpack_spikes(bits + t * row + from / 8, fired.data() + t * TILE, n);
         if (scale) {
           spread(scale, factor, from, n, length, columns);
           spread(shift, addend, from, n, length, columns);
@@ -206,14 +263,15 @@ void run_backward(const T* kept, const float* scale, const float* shift, int64_t
         for (int64_t j = 0; j < TILE; ++j) g[j] = 0.f;
         for (int64_t t = steps - 1; t >= 0; --t) {
           const float* ut = u.data() + t * TILE;
-          const uint8_t* ft = fired.data() + t * TILE;
+          const float* ft = fired.data() + t * TILE;
           const T* gt = grad + t * count + from;
           T* grad_x = out + t * count + from;
+          fetch(gt + n, n);
           auto run = [&](auto is_soft, auto is_detached) {
             for (int64_t j = 0; j < n; ++j) {
               float above = ut[j] - threshold, of_spike = load(gt[j]);
               if (!is_detached.value) of_spike -= g[j] * (is_soft.value ? threshold : ut[j]);
-              float past = is_soft.value ? g[j] : (ft[j] ? 0.f : g[j]);
+              float past = is_soft.value ? g[j] : (ft[j] != 0.f ? 0.f : g[j]);
               float d = slope<SURROGATE>(above, alpha) * of_spike + past;
               store(grad_x[j], d * into);
               g[j] = d * leak;
@@ -240,9 +298,7 @@ void run_unpack(const uint8_t* bits, T* spikes, int64_t steps, int64_t count, in
   for (int64_t i = 0; i < steps * tiles; ++i) {
     int64_t t = i / tiles, from = i % tiles * TILE;
     int64_t n = count - from < TILE ? count - from : TILE;
-    uint8_t fired[TILE];
-    unpack(bits + t * row + from / 8, fired, n);
-    for (int64_t j = 0; j < n; ++j) store(spikes[t * count + from + j], float(fired[j]));
+    unpack_spikes(bits + t * row + from / 8, spikes + t * count + from, n);
   }
 }
 
