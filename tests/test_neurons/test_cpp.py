@@ -245,7 +245,7 @@ def test_every_set_of_instructions_gives_the_same(calls, monkeypatch, without):
     x, weights = torch.randn(T * B, 3, 21, 13), torch.randn(T * B, 2, 21, 13)
 
     def run_all(dtype):
-        given = x.to(dtype).requires_grad_()
+        given = x.to(dtype).clone().requires_grad_()
         own = deepcopy(layer).to(dtype)
         out = own(given)
         out.backward(weights.to(dtype))
