@@ -308,9 +308,10 @@ def summarize(times: dict[str, list[float]]) -> dict[str, dict]:
 def _show(result: dict[str, dict], what: str) -> None:
     table = Table('side', 'median, s', 'to the first', title=f'One iteration: {what}')
     memory = ['peak' in side for side in result.values()]
-    if all(memory):
-        table.add_column('peak above idle, MiB')
+    kinds = next(iter(result.values()))['peak'] if all(memory) else ()
+    for kind in kinds:
+        table.add_column(f'{kind} peak, MiB')
     for name, side in result.items():
-        peak = [f'{side["peak"]:.4g}'] if all(memory) else []
-        table.add_row(name, f'{side["median"]:.4g}', f'{side["ratio"]:.3g}', *peak)
+        peaks = [f'{side["peak"][kind]:.4g}' for kind in kinds]
+        table.add_row(name, f'{side["median"]:.4g}', f'{side["ratio"]:.3g}', *peaks)
     Console(width=110).print(table)
