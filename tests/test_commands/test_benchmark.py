@@ -114,7 +114,7 @@ def hold(megabytes):
 @pytest.mark.slow
 def test_the_peak_of_memory():
     peaks = peak_above_idle(hold, (200,), 'cpu')
-    assert peaks['resident'] == pytest.approx(200, abs=30)
+    assert 170 < peaks['resident'] < 500  # glibc before 2.38 does not reuse an aligned block.
     assert peaks['allocated'] == pytest.approx(200, abs=1)
 
 
