@@ -15,7 +15,7 @@ from mmspike.errors import UserError
 from mmspike.neurons.compact import again, set_compact
 
 # A sum of more terms is kept, as computing it again would cost too much.
-MOST_TERMS = 5
+MOST_TERMS = 3
 
 
 def add_again(x: Tensor, change: Tensor) -> Tensor:
