@@ -4,10 +4,12 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from mmspike.errors import UserError
 from mmspike.neurons import SpikingNeuron, build_neuron, is_spiking
+from mmspike.neurons.base import lies_channels_last
 from mmspike.neurons.compact import compactly, derive
 
 from .conv_bn import ConvNorm
@@ -126,6 +128,8 @@ class SDSA3(nn.Module):
         """Mix the positions of spikes, ``[T*B, C, H, W]``; the result is as wide as V."""
         # n = T*B, h heads, d channels a head, p positions (H*W); [n*h, d, p], and K transposed
         shape = value.shape
+        # In the order of the operands: the convolution behind would else copy spikes, unpacked.
+        order = torch.channels_last if lies_channels_last(value) else torch.contiguous_format
         query, value = (derive(self._split, x) for x in (query, value))
         key = derive(lambda x: self._split(x).transpose(-1, -2).contiguous(), key)
         if self.sub_steps > 1:
@@ -133,13 +137,14 @@ class SDSA3(nn.Module):
             key = unroll_counts(key, self.sub_steps)  # [D, n, h, d, p]
             query = unroll_counts(query, self.sub_steps)
             context = (value @ key).sum(dim=0)
-            return self._fire((context @ query).sum(dim=0).reshape(shape), shape)
+            attention = (context @ query).sum(dim=0).reshape(shape)
+            return self._fire(attention.contiguous(memory_format=order), shape)
         with compactly(query, key, value):
             context = value @ key  # [n*h, d of V, d]
             if self.averages:
                 context = context / key.shape[-2]
             attention = context @ query
-        return self._fire(attention.reshape(shape), shape)
+        return self._fire(attention.reshape(shape).contiguous(memory_format=order), shape)
 
     def _fire(self, sums: Tensor, shape: Sequence[int]) -> Tensor:
         """Fire on sums over the positions of ``[T*B, C, H, W]``, at their threshold."""

@@ -36,10 +36,13 @@ class NormAndPad(nn.Module):
         return (norm.bias - norm.running_mean * scale).detach()
 
     def forward(self, x: Tensor) -> Tensor:
+        def pad(x: Tensor) -> Tensor:
+            frame = F.pad(x.new_zeros(1, *x.shape[1:]), (1, 1, 1, 1), value=1)
+            return F.pad(x, (1, 1, 1, 1)).add_(frame * border)
+
         x = compact_norm(x, self.norm(x))
-        border = x.new_zeros(1, *x.shape[1:])
-        border = F.pad(border, (1, 1, 1, 1), value=1) * self.border().to(x.dtype).view(1, -1, 1, 1)
-        return derive(lambda inner: F.pad(inner, (1, 1, 1, 1)).add_(border), x)
+        border = self.border().to(x.dtype).view(1, -1, 1, 1)
+        return derive(pad, x)
 
 
 class RepConv(nn.Module):

@@ -4,7 +4,9 @@ The three shortcuts differ in where the neuron stands that each mixer begins wit
 takes membrane potentials, and its last block leaves what the neuron of the next layer expects.
 """
 
+from collections.abc import Callable
 from copy import deepcopy
+from functools import partial
 from typing import Any
 
 import torch
@@ -58,10 +60,11 @@ class MetaBlock(nn.Module):
         self.token_mixer = token_mixer
         self.channel_mixer = channel_mixer
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, run: Callable[..., Tensor] = nn.Module.__call__) -> Tensor:
+        """Add what each mixer makes of the potentials, as `run` runs it."""
         if self.token_mixer is not None:
-            x = add_again(x, self.token_mixer(x))
-        return add_again(x, self.channel_mixer(x))
+            x = add_again(x, run(self.token_mixer, x))
+        return add_again(x, run(self.channel_mixer, x))
 
 
 class LocalMetaBlock(nn.Module):
@@ -150,12 +153,13 @@ class MovedNeurons(MetaBlock):
             self.token_neuron = take_entry_neuron(token_mixer)
         self.channel_neuron = take_entry_neuron(channel_mixer)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, run: Callable[..., Tensor] = nn.Module.__call__) -> Tensor:
+        """As of `MetaBlock`."""
         if self.token_mixer is not None:
-            x = self._add(x, self.token_mixer, self.token_neuron)
-        return self._add(x, self.channel_mixer, self.channel_neuron)
+            x = self._add(x, partial(run, self.token_mixer), self.token_neuron)
+        return self._add(x, partial(run, self.channel_mixer), self.channel_neuron)
 
-    def _add(self, x: Tensor, mixer: nn.Module, neuron: nn.Module) -> Tensor:
+    def _add(self, x: Tensor, mixer: Callable[[Tensor], Tensor], neuron: nn.Module) -> Tensor:
         """Add what a mixer makes of `x` to it, the neuron before or behind."""
         raise NotImplementedError
 
@@ -169,7 +173,7 @@ class VSBlock(MovedNeurons):
     Arguments and shapes are those of `MetaBlock`.
     """
 
-    def _add(self, x: Tensor, mixer: nn.Module, neuron: nn.Module) -> Tensor:
+    def _add(self, x: Tensor, mixer: Callable[[Tensor], Tensor], neuron: nn.Module) -> Tensor:
         spikes = neuron(x)
         return spikes + mixer(spikes)
 
@@ -186,7 +190,7 @@ class SEWBlock(MovedNeurons):
         - input, output: ``[T*B, C, H, W]``, integers
     """
 
-    def _add(self, x: Tensor, mixer: nn.Module, neuron: nn.Module) -> Tensor:
+    def _add(self, x: Tensor, mixer: Callable[[Tensor], Tensor], neuron: nn.Module) -> Tensor:
         return x + neuron(mixer(x))
 
 
@@ -204,8 +208,8 @@ class FirstSEWBlock(SEWBlock):
         super().__init__(token_mixer, channel_mixer)
         self.entry_neuron = deepcopy(self.channel_neuron)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return super().forward(self.entry_neuron(x))
+    def forward(self, x: Tensor, run: Callable[..., Tensor] = nn.Module.__call__) -> Tensor:
+        return super().forward(self.entry_neuron(x), run)
 
 
 # The first block behind a norm, and the blocks behind that one.

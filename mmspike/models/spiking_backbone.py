@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from mmspike.errors import UserError
-from mmspike.layers import spike_conv_norm
+from mmspike.layers import MetaBlock, spike_conv_norm
 from mmspike.mixins import ModuleMixin
 from mmspike.models.consistency import check_outputs
 from mmspike.models.inputs import check_pixels, explain_norm
@@ -217,18 +217,16 @@ class SpikingBackbone(ModuleMixin):
         raise NotImplementedError
 
     def run_block(self, block: nn.Module, x: Tensor) -> Tensor:
-        """Run a block of a stage; with `with_cp` it is computed again in the backward pass."""
+        """Run a block of a stage; with `with_cp` it is computed again in the backward pass.
+
+        The last one is not: the backward pass begins with it.
+        """
         if not (self.with_cp and self.training and torch.is_grad_enabled()):
             return block(x)
-
-        def run(x: Tensor) -> Tensor:
-            with bn_frozen(block) if torch.is_grad_enabled() else nullcontext():
-                return block(x)
-
-        # In its reentrant form what is computed again may keep spikes in bits; it needs an input
-        # with a gradient.
-        x = x if x.requires_grad else x.detach().requires_grad_()
-        return checkpoint(run, x, use_reentrant=True)
+        last_stage = self.get_submodule(self.stage_parts[max(self.out_indices)][-1])
+        if block is list(last_stage.children())[-1]:
+            return block(x)
+        return block(x, recompute) if isinstance(block, MetaBlock) else recompute(block, x)
 
     @property
     def frozen_parts(self) -> tuple[tuple[str, ...], ...]:
@@ -371,6 +369,19 @@ def _arguments_behind(mixin: type, cls: type) -> set[str]:
         if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
             break
     return names
+
+
+def recompute(module: nn.Module, x: Tensor) -> Tensor:
+    """Run a module that is computed again in the backward pass, and keeps nothing until then."""
+
+    def run(x: Tensor) -> Tensor:
+        with bn_frozen(module) if torch.is_grad_enabled() else nullcontext():
+            return module(x)
+
+    # What the reentrant form computes again may keep spikes in bits. It needs an input with a
+    # gradient.
+    x = x if x.requires_grad else x.detach().requires_grad_()
+    return checkpoint(run, x, use_reentrant=True)
 
 
 @contextmanager
