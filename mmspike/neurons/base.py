@@ -138,8 +138,10 @@ class SpikingNeuron(nn.Module):
         channels_last = lies_channels_last(x)
 
         def lay_out(value: Tensor) -> Tensor:
-            sequence = unfold(value, self.time_steps)
-            return sequence.permute(0, 1, 3, 4, 2) if channels_last else sequence
+            # In this order; the other one leaves the gradient of a single sample a stride by which
+            # torch takes it for something else, and a norm's backward pass ten times as long.
+            value = value.permute(0, 2, 3, 1) if channels_last else value
+            return unfold(value, self.time_steps)
 
         return lay_out
 

@@ -233,6 +233,26 @@ def test_features_reach_spiking_parts_as_they_lie():
         assert level.is_contiguous(memory_format=torch.channels_last)
 
 
+@pytest.mark.parametrize('objects', [(2,), (2, 1)])
+@pytest.mark.parametrize('time_steps', [1, T])
+def test_the_gradients_of_norms_lie_as_their_outputs(objects, time_steps):
+    """Else torch takes ten times as long for a norm; a single image is its own case."""
+    model = tiny(time_steps, **{'model.backbone.channels_last': True}).train()
+    seen = []
+
+    def watch(norm, args, out):
+        out.register_hook(lambda grad: seen.append((out.shape, grad.stride() == out.stride())))
+
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.register_forward_hook(watch)
+    data = model.data_preprocessor(batch(objects), training=True)
+    total, _ = model.parse_losses(model(**data, mode='loss'))
+    total.backward()
+    assert len(seen) > 50
+    assert [shape for shape, alike in seen if not alike and shape[-1] > 1] == []
+
+
 def test_an_extractor_without_time_steps_is_refused():
     stock = {'model.roi_head.bbox_roi_extractor.type': 'SingleRoIExtractor'}
     with pytest.raises(UserError, match=r'bbox_roi_extractor .*mmspike\.SpikeRoIExtractor'):

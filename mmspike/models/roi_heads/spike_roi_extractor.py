@@ -7,6 +7,7 @@ from mmdet.models.roi_heads.roi_extractors import SingleRoIExtractor
 from torch import Tensor
 
 from mmspike.neurons import repeat_rois, unfold
+from mmspike.neurons.base import lies_channels_last
 from mmspike.registry import MODELS
 
 
@@ -33,5 +34,13 @@ class SpikeRoIExtractor(SingleRoIExtractor):
         dtype = feats[0].dtype
         if dtype == torch.bfloat16:
             feats = [feat.float() for feat in feats]
-        feats = [feat.contiguous() for feat in feats]
+        feats = [_channels_first(feat) for feat in feats]
         return super().forward(feats, rois, roi_scale_factor).to(dtype)
+
+
+def _channels_first(feat: Tensor) -> Tensor:
+    """Bring a feature into the order of mmcv, and its gradient back into its own."""
+    out = feat.contiguous()
+    if out.requires_grad and lies_channels_last(feat):
+        out.register_hook(lambda grad: grad.contiguous(memory_format=torch.channels_last))
+    return out
