@@ -145,6 +145,14 @@ void unpack_spikes(const uint8_t* bits, T* spikes, int64_t n) {
       std::memcpy(&mask, bits + j / 8, 2);
       _mm512_storeu_ps(spikes + j, _mm512_maskz_mov_ps(mask, _mm512_set1_ps(1.f)));
     }
+#if defined(__AVX512BW__)
+  else
+    for (; j + 32 <= n; j += 32) {
+      uint32_t mask;
+      std::memcpy(&mask, bits + j / 8, 4);
+      _mm512_storeu_si512(spikes + j, _mm512_maskz_set1_epi16(mask, 0x3f80));  // 1 in bfloat16
+    }
+#endif
 #elif defined(__AVX2__)
   const __m256i each = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
   if constexpr (sizeof(T) == 4)
