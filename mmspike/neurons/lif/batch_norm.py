@@ -34,8 +34,9 @@ def _read(x: Tensor, hooked: bool = False) -> tuple[Any, Tensor, Tensor] | None:
     bias = getattr(node.next_functions[2][0], 'variable', None)
     names = ('input', 'result1', 'result2', 'weight')
     saved = [getattr(node, f'_raw_saved_{name}') for name in names]
-    # Reading what hooks have stored would run them.
-    if bias is None or (not hooked and any(one.unpack_hook is not None for one in saved)):
+    # Reading what hooks have stored would run them; an older torch does not tell.
+    hooks = [getattr(one, 'unpack_hook', True) for one in saved]
+    if bias is None or True in hooks or (not hooked and hooks != [None] * len(hooks)):
         return None
     source, mean, inverse_std, weight = (one.data for one in saved)
     if not all(isinstance(one, Tensor) for one in (mean, inverse_std, weight)):
