@@ -3,7 +3,7 @@
 Task: Semantic Segmentation on generated shapes
 Parameters: 2.1M
 Paper: none
-Ours: mIoU 73.1, docs/results.md
+Ours: mIoU 71.7, docs/results.md
 
     bash tools/demo.sh segmentation
 """
