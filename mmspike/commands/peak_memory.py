@@ -51,7 +51,8 @@ def peak_above_idle(
 
 
 def _measure(sender: Connection, make_run: Callable, args: tuple, device: str) -> None:
-    use_cpu_well()  # As the commands run.
+    if not device.startswith('cuda'):
+        use_cpu_well()  # As the commands run.
     run = make_run(*args)
     if device.startswith('cuda'):
         idle = torch.cuda.memory_allocated(device)

@@ -38,8 +38,11 @@ def again(x: Tensor) -> Again | None:
     return compact(x) if compact is not None and torch.is_grad_enabled() else None
 
 
-def once(form: Again) -> Again:
-    """Compute a tensor again once, where several have use for it in turn."""
+def share(x: Tensor) -> Tensor:
+    """Let all that keep the compact form of a tensor compute it again once."""
+    form = again(x)
+    if form is None:
+        return x
     made: list[Tensor] = []
 
     def give() -> Tensor:
@@ -47,16 +50,7 @@ def once(form: Again) -> Again:
             made.append(form())
         return made[0]
 
-    return give
-
-
-def share(x: Tensor) -> Tensor:
-    """Let all that keep the compact form of a tensor compute it again once."""
-    form = again(x)
-    if form is not None:
-        shared = once(form)
-        set_compact(x, lambda _: shared)
-    return x
+    return set_compact(x, lambda _: give)
 
 
 def derive(function: Callable[[Tensor], Tensor], x: Tensor, out: Tensor | None = None) -> Tensor:

@@ -179,24 +179,30 @@ inline void fetch(const T* at, int64_t n) {
 template <typename T, typename S>
 void run_forward(const T* x, S* spikes, uint8_t* bits, int64_t steps, int64_t count,
                  const Neuron& k, int threads) {
+  constexpr bool BYTES = sizeof(S) == 1;
+  using Flag = std::conditional_t<BYTES, uint8_t, float>;
   int64_t tiles = (count + TILE - 1) / TILE, row = (count + 7) / 8;
   with_dynamics(k, [&](auto charge, auto soft) {
     constexpr int CHARGE = decltype(charge)::value, SOFT = decltype(soft)::value;
     float threshold = k.threshold, tau = k.tau, rate = 1.f / k.tau;
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (int64_t tile = 0; tile < tiles; ++tile) {
-      float v[TILE] = {}, fired[TILE];
+      float v[TILE] = {};
+      Flag fired[TILE];
       int64_t from = tile * TILE, n = count - from < TILE ? count - from : TILE;
       for (int64_t t = 0; t < steps; ++t) {
         int64_t at = t * count + from;
         for (int64_t j = 0; j < n; ++j) {
           float u = charged<CHARGE>(v[j], load(x[at + j]), rate, tau);
           bool f = u >= threshold;
-          fired[j] = f ? 1.f : 0.f;
-          store(spikes[at + j], fired[j]);
+          fired[j] = f ? Flag(1) : Flag(0);  // A choice: several at a time.
+          if constexpr (!BYTES) store(spikes[at + j], fired[j]);
           v[j] = after_reset<SOFT>(u, f, threshold);
         }
-        if (bits) pack_spikes(fired, bits + t * row + from / 8, n);
+        if constexpr (BYTES)
+          std::memcpy(spikes + at, fired, n);
+        else if (bits)
+          pack_spikes(fired, bits + t * row + from / 8, n);
       }
     }
   });
