@@ -12,7 +12,6 @@ from mmspike.neurons import SpikingNeuron
 
 UPSAMPLING = 'upsampling (MAC)'
 POOLING = 'pooling (comparisons or additions)'
-ADDITION = 'addition of maps'
 ROI_ALIGN = 'RoIAlign (MAC)'
 # Multiply-accumulates for each value that is interpolated.
 INTERPOLATION = {'bilinear': 4, 'bicubic': 16, 'linear': 2, 'trilinear': 8}
@@ -22,11 +21,14 @@ POOLS = {
     torch.nn.functional.adaptive_avg_pool2d,
     torch.nn.functional.adaptive_max_pool2d,
 }
-ADDITIONS = {torch.Tensor.add, torch.Tensor.add_, torch.Tensor.__iadd__, torch.add}
+SUMS_AND_PRODUCTS = {
+    **dict.fromkeys((Tensor.add, Tensor.add_, Tensor.__iadd__, torch.add), 'addition of maps'),
+    **dict.fromkeys((Tensor.mul, Tensor.mul_, torch.mul), 'multiplication of maps (MAC)'),
+}
 
 
 class AnalogOperations(WatchedOperations):
-    """Count upsampling, pooling, RoIAlign and the addition of maps while a model runs.
+    """Count upsampling, pooling, RoIAlign, and sums and products of maps while a model runs.
 
     Additions inside a neuron are its own and not counted; neither are norms, which merge with the
     weights before them.
@@ -59,11 +61,14 @@ class AnalogOperations(WatchedOperations):
         if func is torch.nn.functional.interpolate:
             mode = kwargs.get('mode', args[3] if len(args) > 3 else 'nearest')
             self._add(UPSAMPLING, INTERPOLATION.get(mode, 0) * output.numel(), name)
+        elif func is torch.nn.functional.grid_sample:
+            mode = kwargs.get('mode', args[2] if len(args) > 2 else 'bilinear')
+            self._add(UPSAMPLING, INTERPOLATION.get(mode, 0) * output.numel(), name)
         elif func in POOLS:
             self._add(POOLING, args[0].numel(), name)
-        elif func in ADDITIONS and isinstance(output, Tensor) and output.dim() == 4:
-            if all(isinstance(x, Tensor) and x.shape == output.shape for x in args[:2]):
-                self._add(ADDITION, output.numel(), name)
+        elif func in SUMS_AND_PRODUCTS and isinstance(output, Tensor) and output.dim() == 4:
+            if all(isinstance(x, Tensor) and x.dim() == 4 for x in args[:2]):
+                self._add(SUMS_AND_PRODUCTS[func], output.numel(), name)
         return output
 
 

@@ -1,17 +1,18 @@
 """The energy of a spiking model, from the operations that its layers do on real input."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
 from typing import Any
 
 import torch
+from mmengine.model import BaseDataPreprocessor
 from torch import Tensor, nn
 
 from mmspike.analysis.analog import AnalogOperations
 from mmspike.analysis.backbone import Layer, LayerNames, find_backbone
 from mmspike.analysis.firing import FiringRateRecorder
-from mmspike.analysis.operations import PRODUCTS
+from mmspike.analysis.operations import Operation
 from mmspike.analysis.spike_kinds import ANALOG, INTEGERS, KINDS, SILENT, SPIKES, kind_of
 from mmspike.deploy import find_unmerged
 from mmspike.errors import UserError
@@ -32,6 +33,8 @@ class LayerCost:
         additions: Those of them that a spike brings about, a count of spikes as many times.
         nonzeros: Those of them that see anything but 0; None if only rates are known.
         twin: Multiply-accumulates of the ANN twin, which has one time step.
+        unpadded: How many additions, and how many multiply-accumulates, fall on values and not on
+            the zeros of padding, ``[2]``; None if only rates are known.
         values: What its weights saw, as `mmspike.analysis.spike_kinds.kind_of` tells it.
         repeats: How many time steps were computed at once, as for a still image.
     """
@@ -40,6 +43,7 @@ class LayerCost:
     macs: Tensor
     additions: Tensor
     nonzeros: Tensor | None
+    unpadded: Tensor | None = field(default_factory=lambda: torch.zeros(2, dtype=torch.float64))
     twin: float = 0.0
     values: str = SILENT
     repeats: int = 1
@@ -99,6 +103,21 @@ class Energy:
             picojoule = float(cost.additions.sum()) * self.e_ac
         return picojoule * 1e-9 / self.images
 
+    def millijoule_unpadded(self, cost: LayerCost) -> float | None:
+        """The energy of a layer as `millijoule`, but without the zeros of its padding.
+
+        The papers' formula lets them spike at the rate of the layer. None if only rates are known.
+        """
+        if cost.unpadded is None:
+            return None
+        analog = cost.values == ANALOG
+        return (
+            float(cost.unpadded[int(analog)])
+            * (self.e_mac if analog else self.e_ac)
+            * 1e-9
+            / self.images
+        )
+
     def total(self, part: str | None = None, every_step: bool = False) -> float:
         """The energy of a part, or of all, for one image in mJ; see `millijoule`."""
         return sum(
@@ -106,6 +125,11 @@ class Energy:
             for cost in self.costs
             if part in (None, cost.layer.part)
         )
+
+    def total_unpadded(self) -> float | None:
+        """The energy of all for one image in mJ; see `millijoule_unpadded`."""
+        energies = [self.millijoule_unpadded(cost) for cost in self.costs]
+        return None if None in energies else sum(e for e in energies if e is not None)
 
     def operations(self, part: str) -> tuple[float, float]:
         """Additions and multiply-accumulates of a part for one image."""
@@ -162,13 +186,30 @@ class EnergyMeter(AnalogOperations):
             if hasattr(module, 'operand_macs')
             for operand in module.operands
         }
-        self._batch, self._steps = 0, 1  # Images, and time steps of the neuron that ran last.
-        self._encoding: list[tuple[str, Tensor, int]] = []  # What ran before the first neuron.
+        self._batch, self._steps = 0, 1  # Samples, and time steps of what runs now.
+        self._outer: int | None = None  # Samples that the model was called with.
+        self._given: int | None = None  # Images of the data, where it tells, less those counted.
+        self._encoding: list[tuple[str, Operation, Tensor]] = []  # What precedes the first neuron.
 
-    def _entered(self, name: str, module: nn.Module) -> None:
+    def __torch_function__(
+        self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None
+    ) -> Any:
+        output = super().__torch_function__(func, types, args, kwargs)
+        if func in (Tensor.mean, torch.mean) and self._steps > 1:
+            x, dim = [*args, *(kwargs or {}).values(), None][:2]
+            if dim == 0 and len(x) == self._steps:
+                self._steps = 1  # Behind the average over time there is one.
+        return output
+
+    def _entered(self, name: str, module: nn.Module, inputs: tuple) -> None:
+        samples = len(inputs[0]) if inputs and isinstance(inputs[0], Tensor) else None
+        if len(self._stack) == 1 and self._given is None:
+            self._outer = None if name == self._backbone else samples
         if name == self._backbone:
             self._batch = 0
             self._encoding.clear()
+            if self._given is None and self._outer != samples:
+                self._given = self._outer  # The model cuts its images, or takes them one by one.
 
     def _left(self, name: str, module: Any, inputs: tuple, output: Any) -> None:
         super()._left(name, module, inputs, output)
@@ -178,60 +219,75 @@ class EnergyMeter(AnalogOperations):
             if (owner := self._operands.get(name)) is not None:
                 macs, kind = owner.operand_macs(output), kind_of(output)
                 twin = macs * 2 / len(owner.operands)  # Two products, whatever the operands.
-                self._count(name, output, kind, self._steps, macs, twin)
+                self._count(name, Operation('', output, kind, macs), self._steps, twin)
         elif name == self._backbone and self._encoding:  # It has no neuron.
             self._steps = 1
-            self._encoded(len(self._encoding[0][1]))
+            self._encoded(len(self._encoding[0][1].operand))
+        if isinstance(module, BaseDataPreprocessor) and isinstance(output, dict):
+            self._given = len(output['inputs'])
+        elif not self._stack:
+            self._given = None
 
     def _encoded(self, batch: int) -> None:
-        """Count what encoded a batch of images, whose number the first neuron tells."""
+        """Count what encoded a batch, whose size the first neuron tells."""
         if self._batch:
             return
         self._batch, self.time_steps = batch, self._steps
-        self.images += batch
-        for name, x, macs in self._encoding:
+        # What cuts an image into windows runs its backbone many times for one image.
+        self.images += batch if self._given is None else self._given
+        if self._given is not None or self._outer is not None:
+            self._given = 0
+        for name, seen, unpadded in self._encoding:
             # Analog, however black the image is; a still one is encoded once, or at every step.
-            cost = self._count(name, x, ANALOG, max(len(x) // batch, 1), macs, macs)
+            seen.kind = ANALOG
+            steps = max(len(seen.operand) // batch, 1)
+            cost = self._count(name, seen, steps, seen.macs, unpadded)
             cost.repeats = self._steps // len(cost.macs)
         self._encoding.clear()
 
-    def _saw(self, operation: str, operand: Tensor, kind: str, macs: int) -> None:
+    def _saw(self, seen: Operation) -> None:
         name, module = self.running
-        if operation in PRODUCTS.values():
+        if seen.is_product:
             if hasattr(module, 'operand_macs'):
                 return
-            name = f'{name}.{operation}'.lstrip('.')
+            name = f'{name}.{seen.name}'.lstrip('.')
         else:
             self.ran.add(name)
+        unpadded = seen.count_unpadded()
         if (sub_steps := getattr(module, 'sub_steps', 1)) > 1:  # Its sums are those of one step.
-            operand, macs = operand.unflatten(0, (sub_steps, -1)).sum(0), macs // sub_steps
+            seen.operand = seen.operand.unflatten(0, (sub_steps, -1)).sum(0)
+            seen.macs //= sub_steps
+            unpadded[1] /= sub_steps
         if not self._batch:
-            self._encoding.append((name, operand, macs))
+            self._encoding.append((name, seen, unpadded))
             return
-        steps = getattr(getattr(module, 'neuron', None), 'time_steps', None)
-        if steps is None:  # Behind the average over time there is one.
-            steps = 1 if len(operand) == self._batch else self._steps
-        weights = getattr(module, 'unmerged_weights', None)
-        twin = macs if weights is None else macs * weights / module.get_parameter('weight').numel()
-        self._count(name, operand, kind, steps, macs, twin)
+        steps = getattr(getattr(module, 'neuron', None), 'time_steps', None) or self._steps
+        if len(seen.operand) % steps:  # An average over time that was not seen.
+            steps = 1
+        weights, twin = getattr(module, 'unmerged_weights', None), seen.macs
+        if weights is not None:
+            twin = seen.macs * weights / module.get_parameter('weight').numel()
+        self._count(name, seen, steps, twin, unpadded)
 
     def _count(
-        self, name: str, x: Tensor, kind: str, steps: int, macs: int, twin: float
+        self, name: str, seen: Operation, steps: int, twin: float, unpadded: Tensor | None = None
     ) -> LayerCost:
         layer = self._names.layer(name)
         empty = LayerCost(layer, *torch.zeros(3, steps, dtype=torch.float64))
         cost = self.costs.setdefault(layer.key, empty)
-        steps = len(cost.macs)
-        cost.macs += macs / steps
+        steps, x = len(cost.macs), seen.operand.detach()
+        cost.macs += seen.macs / steps
         cost.twin += twin / steps
-        cost.values = max(cost.values, kind, key=KINDS.index)
-        if kind in (SPIKES, INTEGERS):
-            sequence = x.detach().unflatten(0, (steps, -1))
+        cost.values = max(cost.values, seen.kind, key=KINDS.index)
+        assert cost.unpadded is not None  # It counts operations, and no rates.
+        cost.unpadded += seen.count_unpadded() if unpadded is None else unpadded
+        if seen.kind in (SPIKES, INTEGERS):
+            sequence = x.unflatten(0, (steps, -1))
             dims = tuple(range(1, sequence.dim()))
             rates = sequence.mean(dims, dtype=torch.float64).cpu()
             nonzero = (sequence != 0).mean(dims, dtype=torch.float64).cpu()
-            cost.additions += macs / steps * rates
-            cost.nonzeros += macs / steps * nonzero
+            cost.additions += seen.macs / steps * rates
+            cost.nonzeros += seen.macs / steps * nonzero
         return cost
 
     def energy(self, e_mac: float = E_MAC, e_ac: float = E_AC) -> Energy:
@@ -242,10 +298,12 @@ class EnergyMeter(AnalogOperations):
             e_ac: Picojoule for an addition.
 
         Raises:
-            UserError: If no image ran, or an energy is not above 0.
+            UserError: If no image ran, an operation multiplies in a way that is not known, or an
+                energy is not above 0.
         """
         if not self.images:
             raise UserError('no image ran through the model, but energy is counted for at least 1.')
+        self.require_known()
         check_costs(e_mac, e_ac)
         costs = list(self.costs.values())  # In the order in which they ran.
         counts = dict(self.counts)
@@ -297,7 +355,7 @@ def use_rates(energy: Energy, rates: Mapping[tuple[str, str, str], Sequence[floa
                 f'the rates give {_show(key)} {len(given)} values, but it has '
                 f'{len(cost.macs)} time steps; give one for each, or an average alone.'
             )
-        cost.additions, cost.nonzeros = cost.macs * given, None
+        cost.additions, cost.nonzeros, cost.unpadded = cost.macs * given, None, None
         if not given.any():
             cost.values = SILENT
         elif cost.values == SILENT:

@@ -32,7 +32,8 @@ def describe(energy: Energy, cost: LayerCost) -> dict:
         time step and their ``average``, None for analog values; ``nonzero``, the share of what they
         saw that is not 0, None for analog values and given rates; ``flops`` of one image and time
         step, a multiply-accumulate being one as in the paper; ``operation`` (AC or MAC) and how
-        many ``operations`` one image takes; and ``energy``, in mJ.
+        many ``operations`` one image takes, and how many of them, ``unpadded``, do not fall on the
+        zeros of padding, None with given rates; and ``energy``, in mJ.
     """
     stage, block, operator = cost.layer.key
     rates = cost.rates
@@ -49,6 +50,9 @@ def describe(energy: Energy, cost: LayerCost) -> dict:
         flops=float(cost.macs.mean()) / energy.images,
         operation='MAC' if analog else 'AC',
         operations=operations,
+        unpadded=None
+        if cost.unpadded is None
+        else float(cost.unpadded[int(analog)]) / energy.images,
         energy=energy.millijoule(cost),
     )
 
@@ -62,7 +66,8 @@ def summarize(energy: Energy) -> dict:
     Returns:
         ``parts``: additions, multiply-accumulates and mJ of backbone, neck and head, and the mJ of
         their ANN twin; ``total``, with a still image encoded once; ``total_every_step``, encoded at
-        every time step as the paper counts; ``twin``; ``ratio``, twin to total, None if more than
+        every time step as the paper counts; ``total_unpadded``, encoded once and without the zeros
+        of padding, None with given rates; ``twin``; ``ratio``, twin to total, None if more than
         half of the layers never fired; ``silent_layers``, how many of the ``spiking_layers`` never
         fired; and a ``warning`` of it, or None.
     """
@@ -82,6 +87,7 @@ def summarize(energy: Energy) -> dict:
         parts=parts,
         total=total,
         total_every_step=energy.total(every_step=True),
+        total_unpadded=energy.total_unpadded(),
         twin=twin,
         ratio=twin / total if total and silent <= spiking / 2 else None,
         spiking_layers=spiking,
@@ -120,6 +126,10 @@ def sentences(energy: Energy) -> list[str]:
     lines.append(
         f'total, encoded at every time step as the paper counts: {found["total_every_step"]:.4g} mJ'
     )
+    if found['total_unpadded'] is not None:
+        lines.append(
+            f'total without the zeros of padding, encoded once: {found["total_unpadded"]:.4g} mJ'
+        )
     ratio = f', {found["ratio"]:.3g} times as much' if found['ratio'] else ''
     lines.append(f'ANN twin, all multiplications, one step: {found["twin"]:.4g} mJ{ratio}')
     return lines
@@ -142,6 +152,7 @@ def _cells(row: dict) -> list[str]:
         '-' if row['nonzero'] is None else f'{row["nonzero"]:.4f}',
         f'{row["flops"] / 1e6:.4g}',
         f'{row["operations"] / 1e6:.4g} {row["operation"]}',
+        '-' if row['unpadded'] is None else f'{row["unpadded"] / 1e6:.4g}',
         f'{row["energy"]:.4g}',
     ]
 
@@ -155,6 +166,7 @@ HEADINGS = (
     'not 0',
     'MFLOPs a step',
     'M operations an image',
+    'M without padding',
     'mJ an image',
 )
 
@@ -219,7 +231,7 @@ def write_report(energy: Energy, folder: Path) -> None:
 
 
 def _write_csv(rows: Sequence[dict], time_steps: int, path: Path) -> None:
-    figures = ('values', 'flops', 'operation', 'operations', 'energy', 'nonzero')
+    figures = 'values', 'flops', 'operation', 'operations', 'unpadded', 'energy', 'nonzero'
     with open(path, 'w', newline='') as file:
         writer = csv.writer(file)
         steps = [f't{t + 1}' for t in range(time_steps)]

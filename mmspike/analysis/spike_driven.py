@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from mmspike.analysis.operations import WEIGHT_LAYERS, WatchedOperations
+from mmspike.analysis.operations import WEIGHT_LAYERS, Operation, WatchedOperations
 from mmspike.analysis.spike_kinds import KINDS
 
 
@@ -44,7 +44,7 @@ class OperandRecorder(WatchedOperations):
         recorder.operands
 
     Args:
-        model: As of `WatchedOperations`.
+        model: Same as in `WatchedOperations`.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -53,17 +53,22 @@ class OperandRecorder(WatchedOperations):
 
     @property
     def operands(self) -> list[Operand]:
-        """All operations in the order of their first call."""
+        """All operations in the order of their first call.
+
+        Raises:
+            UserError: If one multiplies in a way that is not known.
+        """
+        self.require_known()
         return list(self._records.values())
 
-    def _saw(self, operation: str, operand: Tensor, kind: str, macs: int) -> None:
-        if not operand.numel():  # A head that was given no RoIs.
+    def _saw(self, seen: Operation) -> None:
+        if not seen.operand.numel():  # A head that was given no RoIs.
             return
-        name, _ = self.running
-        rate, nonzero = float(operand.float().mean()), float((operand != 0).float().mean())
-        new = Operand(name, operation, kind, rate, not self._records, nonzero)
-        record = self._records.setdefault((name, operation), new)
-        record.kind = max(record.kind, kind, key=KINDS.index)
+        (name, _), x = self.running, seen.operand
+        rate, nonzero = float(x.float().mean()), float((x != 0).float().mean())
+        new = Operand(name, seen.name, seen.kind, rate, not self._records, nonzero)
+        record = self._records.setdefault((name, seen.name), new)
+        record.kind = max(record.kind, seen.kind, key=KINDS.index)
         record.rate, record.nonzero = max(record.rate, rate), max(record.nonzero, nonzero)
 
 

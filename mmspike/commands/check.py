@@ -85,7 +85,8 @@ def record_operands(
         form: As of `mmspike.deploy.reparameterize`.
 
     Raises:
-        UserError: If the model does not spike, or a weight layer was never run.
+        UserError: If the model does not spike, an operation multiplies in an unknown way, or a
+            weight layer was never run.
     """
     FiringRateRecorder(model)  # Refuses what does not spike.
     model = reparameterize(model, form)
@@ -93,6 +94,7 @@ def record_operands(
         batch = noise_batch(config, library, size, count=2)
         with torch.no_grad(), OperandRecorder(model) as recorder:
             model.test_step(batch)
+    operands = recorder.operands  # Refuses what it does not know.
     # An auxiliary head only trains.
     not_run = [name for name in recorder.not_run if not name.startswith('auxiliary_head.')]
     if not_run:
@@ -100,7 +102,7 @@ def record_operands(
             f'{len(not_run)} weight layers were never run, so nothing is known of them: '
             f'{_named(not_run)}; try a larger --size or a trained checkpoint.'
         )
-    return recorder.operands
+    return operands
 
 
 def is_integer_driven(config: Config) -> bool:
