@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from mmcv.cnn import ConvModule
+from mmcv.cnn.bricks import wrappers
 from mmengine.model import Sequential
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -15,10 +16,17 @@ from torch.nn.modules.conv import _ConvNd
 from torch.nn.utils.fusion import fuse_conv_bn_weights, fuse_linear_bn_weights
 
 from mmspike.errors import UserError
-from mmspike.layers import ConvNorm, LocalMetaBlock, RepConv, SepConv, SpikeConv2d, SpikeLinear
+from mmspike.layers import ConvNorm, LocalMetaBlock, RepConv, SepConv
+from mmspike.layers.spike_conv import (
+    SpikeConv2d,
+    SpikeConvTranspose2d,
+    SpikeLinear,
+    SpikeReadoutConv2d,
+)
 
 from .int8 import quantize
 from .int8_kernels import use_int8_kernels
+from .plain_weights import copy_plain
 from .unroll import fold_units, unroll
 
 SEQUENCES = (nn.Sequential, Sequential)  # mmengine's is initialized, and runs as torch's does.
@@ -45,8 +53,10 @@ def reparameterize(model: nn.Module, form: str = 'spike') -> nn.Module:
     Merged layers keep what analysis asks of them: the `row_names` of their operator, and as
     `unmerged_weights` how many weights the convolutions had that they stand for.
 
-    A norm stays where it cannot be folded: group norms, which depend on the input, and norms that
-    share one convolution, such as those of the levels in `SpikeRetinaHead`.
+    A norm stays where it cannot be folded: group norms, which depend on the input, norms behind a
+    layer that changes its weights itself, as `ConvWS2d` does, and norms of a convolution that is
+    used elsewhere too, such as those of the levels in `SpikeRetinaHead`. Weights that are pruned or
+    parametrized (`torch.nn.utils`) are taken as they are now.
 
     Args:
         model: Any model, in evaluation mode.
@@ -67,8 +77,8 @@ def reparameterize(model: nn.Module, form: str = 'spike') -> nn.Module:
             'the model is in training mode, in which norms use the statistics of the batch; call '
             'model.eval() first.'
         )
-    model = deepcopy(model)
     with torch.no_grad():
+        model = copy_plain(model)
         merged = _Merger(model, form).merge(model, type(model).__name__)
         if form != 'fast':
             fold_units(merged)
@@ -84,9 +94,20 @@ def reparameterize(model: nn.Module, form: str = 'spike') -> nn.Module:
 
 
 def find_unmerged(model: nn.Module) -> str | None:
-    """Name a layer of a model that a chip would run merged and that is not, if there is one."""
-    modules = model.named_modules()
-    return next((name for name, m in modules if isinstance(m, (RepConv, SepConv))), None)
+    """Name a layer of a model that a chip would run merged and that is not, if there is one.
+
+    A neuron whose spikes are worth other than 1 is one as well: the weights behind take that.
+    """
+    for name, module in model.named_modules():
+        if getattr(module, 'unmerged', False) or getattr(module, 'unit', 1) != 1:
+            return name
+    return None
+
+
+class _Apart(nn.Sequential):
+    """Convolutions without a neuron between them, which a chip would run merged."""
+
+    unmerged = True
 
 
 class _Merger:
@@ -99,12 +120,15 @@ class _Merger:
 
     def __init__(self, model: nn.Module, form: str) -> None:
         self.form = form
-        users = (m.conv for m in model.modules() if isinstance(m, ConvModule))
-        self.users = Counter(users)
+        # A module that stands in two places runs for both, so only what is right there is done.
+        self.places = Counter(
+            child for module in model.modules() for child in module._modules.values()
+        )
+        self.merged: dict[nn.Module, nn.Module] = {}
         self.merges: dict[type, Callable] = {
             RepConv: self._rep_conv,
             SepConv: self._sep_conv,
-            ConvNorm: lambda module, name: fold(module.conv, module.norm, name),
+            ConvNorm: self._conv_norm,
             ConvModule: self._conv_module,
             SpikeLinear: self._linear,
             LocalMetaBlock: self._scaled_block,
@@ -112,28 +136,44 @@ class _Merger:
 
     def merge(self, module: nn.Module, name: str) -> nn.Module:
         """Return what takes the place of a module: another, or itself with merged children."""
-        for kind, merge in self.merges.items():
-            if isinstance(module, kind):
-                return merge(module, name)
-        return self._children(module, name)
+        if module not in self.merged:
+            kinds = (kind for kind in self.merges if isinstance(module, kind))
+            merge = self.merges.get(next(kinds, nn.Module), self._children)
+            self.merged[module] = merge(module, name)
+        return self.merged[module]
 
     def _children(self, module: nn.Module, name: str) -> nn.Module:
-        for own_name, child in module.named_children():
-            setattr(module, own_name, self.merge(child, f'{name}.{own_name}'))
+        for own_name, child in list(module._modules.items()):
+            if child is not None:
+                setattr(module, own_name, self.merge(child, f'{name}.{own_name}'))
         for conv_name, norm_name in find_pairs(module):
-            fold(getattr(module, conv_name), getattr(module, norm_name), name)
-            setattr(module, norm_name, nn.Identity())
+            self._fold_children(module, conv_name, norm_name, name)
         return module
+
+    def _fold_children(self, module: nn.Module, conv_name: str, norm_name: str, name: str) -> None:
+        """Fold a norm of a module into its convolution, where that is right."""
+        conv = getattr(module, conv_name)
+        if self.places[conv] == 1 and _runs_as_torch(conv):
+            fold(conv, getattr(module, norm_name), name)
+            setattr(module, norm_name, nn.Identity())
+
+    def _own(self, module: nn.Module) -> Any:
+        """Give a part that may be changed: a copy, if it stands elsewhere too."""
+        return deepcopy(module) if self.places[module] > 1 else module
+
+    def _conv_norm(self, module: ConvNorm, name: str) -> nn.Module:
+        if not _runs_as_torch(module.conv):
+            return module
+        return fold(self._own(module.conv), module.norm, name)
 
     def _scaled_block(self, module: LocalMetaBlock, name: str) -> nn.Module:
         module.fold_scales()  # Into norms, which merge.
         return self._children(module, name)
 
     def _rep_conv(self, module: RepConv, name: str) -> nn.Module:
-        norm = module.norm1.norm
-        first = fold(module.pointwise1, norm, name)
-        last = fold(fold(module.pointwise2, module.norm2, name), module.norm3, name)
-        depthwise = module.depthwise
+        first, depthwise, last = (self._own(getattr(module, part)) for part in module.bare)
+        first = fold(first, module.norm1.norm, name)
+        last = fold(fold(last, module.norm2, name), module.norm3, name)
         # The border is padded with the first norm's shift: as if zeros were padded before it. So
         # the shift passes the depthwise convolution as a constant, everywhere alike.
         shift = depthwise.weight.sum(dim=(1, 2, 3)) * first.bias
@@ -149,14 +189,14 @@ class _Merger:
             return _conv_of(nn.Conv2d, weight, bias, [first, depthwise, last])
         first.bias, last.bias.data = None, bias
         depthwise.padding = depthwise.weight.shape[-1] // 2, depthwise.weight.shape[-1] // 2
-        return nn.Sequential(first, depthwise, last)
+        return _Apart(first, depthwise, last)
 
     def _sep_conv(self, module: SepConv, name: str) -> nn.Module:
         first = self.merge(module.pointwise1, f'{name}.pointwise1')
-        last = fold(module.pointwise2, module.norm, name)
-        depthwise = module.depthwise
+        depthwise, last = self._own(module.depthwise), self._own(module.pointwise2)
+        last = fold(last, module.norm, name)
         if self.form.startswith('fast'):
-            return nn.Sequential(first, depthwise, last)
+            return _Apart(first, depthwise, last)
         weight = last.weight * depthwise.weight.squeeze(1)  # [out, in, 1, 1] * [in, kh, kw]
         dense = _conv_of(SpikeConv2d, weight, last.bias, [depthwise, last])
         dense.neuron = depthwise.neuron
@@ -169,10 +209,8 @@ class _Merger:
             module.with_norm
             and module.order[:2] == ('conv', 'norm')
             and isinstance(module.norm, _BatchNorm)
-            and self.users[module.conv] == 1
         ):
-            module.conv = fold(module.conv, module.norm, name)
-            setattr(module, module.norm_name, nn.Identity())
+            self._fold_children(module, 'conv', module.norm_name, name)
         return module
 
     def _linear(self, module: SpikeLinear, name: str) -> nn.Module:
@@ -183,6 +221,22 @@ class _Merger:
             )
             module.norm = None
         return module
+
+
+CONVOLUTIONS = (
+    *(nn.Conv1d, nn.Conv2d, nn.Conv3d),
+    *(nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d),
+    *(SpikeConv2d, SpikeConvTranspose2d, SpikeReadoutConv2d),
+    *(wrappers.Conv2d, wrappers.Conv3d, wrappers.ConvTranspose2d, wrappers.ConvTranspose3d),
+)
+METHODS = {
+    getattr(kind, method, None) for kind in CONVOLUTIONS for method in ('forward', '_conv_forward')
+}
+
+
+def _runs_as_torch(conv: nn.Module) -> bool:
+    """Whether a layer is linear in its weights: no method of its own changes them as it runs."""
+    return {getattr(type(conv), m, None) for m in ('forward', '_conv_forward')} <= METHODS
 
 
 def find_pairs(module: nn.Module) -> list[tuple[str, str]]:

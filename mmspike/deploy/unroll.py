@@ -76,9 +76,12 @@ def unroll(model: nn.Module) -> None:
 def _in_front_of_weights(model: nn.Module) -> set[nn.Module]:
     """Find the neurons whose spikes go into weights, or an attention, and nowhere else."""
     found: set[nn.Module] = set()
+    elsewhere: set[Any] = set()
     for module in model.modules():
         if isinstance(module, SDSA3):
             found.update(m for m in module.modules() if isinstance(m, SpikingNeuron))
         elif isinstance(module, Spiking):
             found.add(module.neuron)
-    return found
+        else:
+            elsewhere.update(module._modules.values())
+    return found - elsewhere

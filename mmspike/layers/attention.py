@@ -161,8 +161,9 @@ class SDSA3(nn.Module):
         own: Any = self.neuron
         fires: Any = self.attention_neuron
         unit, gates = own.unit, len(self.operands) - self.factors
+        for conv in {getattr(self, f'{name}_conv') for name in self.operands}:
+            conv.weight.mul_(unit)
         for name in self.operands:
-            getattr(self, f'{name}_conv').weight.mul_(unit)
             getattr(self, f'{name}_neuron').unit = 1.0
         weight: Any = self.proj.weight
         weight.mul_(fires.unit * unit**gates)

@@ -55,6 +55,7 @@ class RepConv(nn.Module):
     """
 
     bare = ('pointwise1', 'depthwise', 'pointwise2')
+    unmerged = True
 
     def __init__(self, channels: int, norm_cfg: dict | None = None) -> None:
         super().__init__()

@@ -69,7 +69,7 @@ class Spiking(ModuleMixin):
     def fold_unit(self, unit: float) -> None:
         """Let the weights take what a spike is worth, so that they see counts."""
         stock: Any = self
-        stock.weight.mul_(unit)
+        stock.weight = nn.Parameter(stock.weight * unit)  # Another layer may be tied to the old.
 
     def unroll(self, levels: int) -> None:
         """Let the weights see binary sub-steps in place of counts from 0 to `levels`."""

@@ -23,6 +23,7 @@ class SepConv(nn.Module):
     """
 
     bare = ('pointwise2',)
+    unmerged = True
     row_names = {'pointwise1': 'SepConv PWConv1', 'depthwise': 'SepConv DWConv&PWConv2'}
 
     def __init__(
