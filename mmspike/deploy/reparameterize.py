@@ -246,7 +246,7 @@ def find_pairs(module: nn.Module) -> list[tuple[str, str]]:
         module: A sequence of layers, or a ResNet or one of its blocks in OpenMMLab's form, whose
             ``norm1`` stands behind ``conv1`` under the name that ``norm1_name`` says.
     """
-    parts = dict(module.named_children())
+    parts = module._modules  # `named_children` leaves out what comes again.
     pairs = list(pairwise(parts)) if type(module) in SEQUENCES else []
     pairs += [(f'conv{i}', getattr(module, f'norm{i}_name', '')) for i in range(1, 4)]
     return [

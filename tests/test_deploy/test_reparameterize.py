@@ -5,17 +5,18 @@ from pathlib import Path
 
 import pytest
 import torch
-from mmcv.cnn import ConvModule
+from mmcv.cnn import ConvModule, ConvWS2d
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 from narrow_models import narrow
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils import parametrizations, parametrize, prune
 
 from mmspike.analysis.spike_driven import randomize_norms
 from mmspike.deploy import FORMS, reparameterize
 from mmspike.errors import UserError
-from mmspike.layers import RepConv, SepConv, SpikeLinear
+from mmspike.layers import SDSA3, ConvNorm, RepConv, SepConv, SpikeConv2d, SpikeLinear
 from mmspike.models.backbones import MetaSpikeFormer
 from mmspike.neurons import LIF, set_time_steps
 
@@ -168,6 +169,110 @@ def test_norms_that_cannot_be_folded_stay():
     x = torch.randn(B, 4, 6, 6)
     for own, theirs in zip(merged, model, strict=True):
         assert torch.equal(own(x), theirs(x))
+
+
+def spiking_conv():
+    neuron = dict(type='mmspike.NILIF', levels=4, time_steps=1)
+    return SpikeConv2d(4, 4, 3, padding=1, bias=False, neuron=neuron)
+
+
+def module_pair(conv):
+    pair = [ConvModule(4, 4, 3, norm_cfg=dict(type='BN'), act_cfg=None) for _ in range(2)]
+    for module in pair:
+        module.conv = conv
+    return pair
+
+
+def tied(conv):
+    other = spiking_conv()
+    other.weight = conv.weight
+    return conv, other
+
+
+def two_rep_convs(conv):
+    pair = RepConv(4), RepConv(4)
+    pair[1].depthwise = pair[0].depthwise
+    return [nn.Sequential(conv, one) for one in pair]
+
+
+def two_attentions(conv):
+    neuron = dict(type='mmspike.NILIF', levels=4, time_steps=1)
+    pair = [SDSA3(4, 2, neuron=neuron, linear_qkv=True) for _ in range(2)]
+    pair[0].key_conv = pair[0].query_conv
+    pair[1].value_conv.conv = pair[0].value_conv.conv
+    return pair
+
+
+SHARED = {
+    'two ConvModules': module_pair,
+    'two Sequentials': lambda conv: [nn.Sequential(conv, nn.BatchNorm2d(4)) for _ in range(2)],
+    'two ConvNorms': lambda conv: [ConvNorm(conv), ConvNorm(conv)],
+    'a Sequential and bare': lambda conv: [nn.Sequential(conv, nn.BatchNorm2d(4)), conv],
+    'a ConvModule and bare': lambda conv: [module_pair(conv)[0], conv],
+    'one ConvNorm twice': lambda conv: [ConvNorm(conv)] * 2,
+    'one RepConv twice': lambda conv: [nn.Sequential(conv, RepConv(4))] * 2,
+    'one SepConv twice': lambda conv: [SepConv(4)] * 2,
+    'two RepConvs': two_rep_convs,
+    'two attentions': two_attentions,
+    'one Sequential, the convolution twice': lambda conv: [
+        nn.Sequential(conv, nn.BatchNorm2d(4), conv, nn.BatchNorm2d(4))
+    ],
+    'one ReLU twice': lambda conv: [nn.Sequential(act := nn.ReLU(), conv, act, nn.BatchNorm2d(4))],
+    'tied weights': tied,
+    'standardized weights': lambda conv: [
+        nn.Sequential(conv, ConvWS2d(4, 4, 3), nn.BatchNorm2d(4))
+    ],
+}
+
+
+@pytest.mark.parametrize('form', ['spike', 'fast'])
+@pytest.mark.parametrize('kind', SHARED)
+def test_what_stands_in_two_places(kind, form):
+    torch.manual_seed(0)
+    model = set_time_steps(nn.ModuleList(SHARED[kind](spiking_conv())), 1)
+    model = randomize_norms(model).double().eval()
+    x = 2 * torch.randn(B, 4, 6, 6, dtype=torch.float64)
+    merged = reparameterize(model, form)
+    with torch.no_grad():
+        for own, theirs in zip(merged, model, strict=True):
+            assert theirs(x).std() > 0
+            torch.testing.assert_close(own(x), theirs(x), rtol=1e-9, atol=1e-9)
+
+
+def test_a_neuron_that_hands_on_its_spikes_too_is_named():
+    conv = spiking_conv()
+    with pytest.raises(UserError, match=r'^0 is a NILIF, .* do not go into weights alone'):
+        reparameterize(nn.ModuleList([conv.neuron, conv]).eval())
+
+
+@pytest.mark.parametrize(
+    'change',
+    [
+        lambda conv: prune.l1_unstructured(conv, 'weight', 0.5),
+        parametrizations.weight_norm,
+        parametrizations.spectral_norm,
+        lambda conv: parametrize.register_parametrization(conv, 'weight', nn.Tanh()),
+        nn.utils.weight_norm,
+        nn.utils.spectral_norm,
+    ],
+    ids=['pruned', 'weight norm', 'spectral norm', 'own', 'old weight norm', 'old spectral norm'],
+)
+@pytest.mark.filterwarnings('ignore:.*weight_norm.*deprecated')
+def test_weights_that_are_computed_are_taken_as_they_are_now(change):
+    torch.manual_seed(0)
+    model = nn.Sequential(spiking_conv(), nn.BatchNorm2d(4), spiking_conv())
+    model = randomize_norms(set_time_steps(model, 1)).double().eval()
+    for conv in (model[0], model[2]):
+        change(conv)
+    model.eval()
+    x = 2 * torch.randn(B, 4, 6, 6, dtype=torch.float64)
+    expected = model(x).detach()  # With gradients: a computed weight is no leaf.
+    merged = reparameterize(model)
+    assert type(merged[0]) is SpikeConv2d and set(dict(merged[0].named_parameters())) == {
+        'weight',
+        'bias',
+    }
+    torch.testing.assert_close(merged(x), expected, rtol=1e-9, atol=1e-9)
 
 
 def test_a_linear_layer_with_its_norm():
