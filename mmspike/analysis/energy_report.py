@@ -261,17 +261,13 @@ def read_rates(path: str | Path) -> dict[tuple[str, str, str], list[float]]:
     try:
         with open(path, newline='', encoding='utf-8-sig') as file:
             rows = list(csv.DictReader(file))
+        if missing := [name for name in NAMES if not rows or name not in rows[0]]:
+            raise csv.Error(f'no column {missing[0]}')
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(
             f"Rates '{path}' cannot be read ({error}); give a CSV with the columns "
-            f'{", ".join(NAMES)} and average.'
-        ) from error
-    missing = [name for name in NAMES if not rows or name not in rows[0]]
-    if missing:
-        raise UserError(
-            f"Rates '{path}' have no column {missing[0]}; give a CSV with the columns "
             f'{", ".join(NAMES)}, and t1, t2, ... or average.'
-        )
+        ) from error
     rates = {}
     for number, row in enumerate(rows, 2):
         steps = [row[key] for key in row if key and key[0] == 't' and key[1:].isdigit()]

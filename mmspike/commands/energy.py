@@ -78,11 +78,7 @@ def measure(args: Namespace) -> Energy:
     config = load_config(args.config, args.cfg_options)
     library = library_of(config)
     if args.rates and not args.images and args.size is None:
-        args.size = library.usual_size
-        if args.size is None:
-            raise UserError(
-                '--rates needs --size, the pixels of a square image, or --images; add one.'
-            )
+        args.size = library.usual_size  # If there is none, the config's own images run.
     if args.images:
         paths = find_images(args.images)[: args.num_images]
         args.num_images = len(paths)
