@@ -14,7 +14,7 @@ from mmengine.utils.dl_utils.parrots_wrapper import _BatchNorm
 from torch import Tensor, nn
 
 from mmspike.errors import UserError
-from mmspike.neurons.compact import again, set_compact
+from mmspike.neurons.compact import again, keep, set_compact
 
 # A sum of more terms is kept, as computing it again would cost too much.
 MOST_TERMS = 3
@@ -28,7 +28,7 @@ def add_again(x: Tensor, change: Tensor) -> Tensor:
     out, change_again = x + change, again(change)
     if change_again is None:
         return out
-    x_again: Any = again(x) or x.detach
+    x_again: Any = again(x) or keep(x)
     terms = getattr(x_again, 'terms', 1) + 1
     if terms > MOST_TERMS:
         return out

@@ -1,7 +1,8 @@
 """What autograd keeps in place of a tensor: a smaller form, or what computes it again.
 
 A tensor that has such a form carries it along, in the attribute ``compact``: a function of the
-tensor that returns a function without arguments, which gives the tensor again.
+tensor that returns a function without arguments, which gives the tensor again. An operation in
+place makes it another tensor, as its version tells, and the form is void.
 """
 
 from collections.abc import Callable
@@ -23,19 +24,40 @@ def set_compact(x: Tensor, compact: Callable[[Tensor], Again]) -> Tensor:
     Returns:
         The tensor.
     """
-    x.compact = compact  # type: ignore[attr-defined]  # It rides along.
+    x.compact = compact, x._version  # type: ignore[attr-defined]  # It rides along.
     return x
+
+
+def keep(x: Tensor) -> Again:
+    """Keep a tensor itself as what gives it again, without its graph.
+
+    Returns:
+        What gives it, and raises torch's error if an operation in place has changed it since.
+    """
+    x, version = x.detach(), x._version
+
+    def give() -> Tensor:
+        if x._version != version:
+            raise RuntimeError(
+                'one of the variables needed for gradient computation has been modified by an '
+                f'inplace operation: {tuple(x.shape)} is at version {x._version}, not {version}.'
+            )
+        return x
+
+    return give
 
 
 def again(x: Tensor) -> Again | None:
     """Make the compact form of a tensor.
 
     Returns:
-        A function that gives the tensor again; None if it has no compact form, or nothing asks for
-        a gradient.
+        A function that gives the tensor again; None if it has no compact form, has changed since
+        it got one, or nothing asks for a gradient.
     """
-    compact = getattr(x, 'compact', None)
-    return compact(x) if compact is not None and torch.is_grad_enabled() else None
+    if not torch.is_grad_enabled() or not hasattr(x, 'compact'):
+        return None
+    compact, version = x.compact
+    return compact(x) if x._version == version else None
 
 
 def share(x: Tensor) -> Tensor:

@@ -4,12 +4,23 @@ from contextlib import nullcontext
 
 import pytest
 import torch
+from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
 from mmspike.analysis.spike_driven import randomize_norms
-from mmspike.layers import SDSA3, MetaBlock, RepConv, SepConv, attention, rep_conv, token_mixers
+from mmspike.layers import (
+    SDSA3,
+    MetaBlock,
+    RepConv,
+    SepConv,
+    SpikeConv2d,
+    attention,
+    rep_conv,
+    spike_conv_norm,
+    token_mixers,
+)
 from mmspike.models.backbones import MetaSpikeFormer
-from mmspike.neurons import LIF, set_time_steps
+from mmspike.neurons import LIF, NILIF, set_time_steps
 from mmspike.neurons.compact import again, compactly, share
 from mmspike.neurons.lif import neuron as lif_module
 
@@ -94,3 +105,61 @@ def test_shared_forms_are_computed_once():
     with torch.no_grad():
         assert again(spikes) is None
     assert isinstance(compactly(torch.zeros(1)), nullcontext)
+
+
+def in_place(x, change):
+    if change == 'no gradient':
+        with torch.no_grad():
+            x.add_(0.3)
+    elif change == 'a part':
+        x[:, :2] += 0.3
+    else:
+        dict(addition=lambda: x.add_(0.3), product=lambda: x.mul_(0.7), relu=lambda: x.relu_())[
+            change
+        ]()
+    return x
+
+
+def out_of_place(x, change):
+    if change == 'a part':
+        return torch.cat([x[:, :2] + 0.3, x[:, 2:]], dim=1)
+    return dict(product=lambda: x * 0.7, relu=lambda: x.relu()).get(change, lambda: x + 0.3)()
+
+
+BEFORE = {
+    'a norm': lambda: nn.Sequential(nn.Conv2d(4, 4, 3, padding=1), nn.BatchNorm2d(4)),
+    'a spiking norm': lambda: spike_conv_norm(4, 4, 3),
+    'spikes': LIF,
+    'counts': lambda: NILIF(levels=4),
+    'a block': lambda: MetaBlock(SepConv(4), RepConv(4)),
+    'a depthwise convolution': lambda: SpikeConv2d(4, 4, 3, padding=1, groups=4),
+    'RepConv': lambda: nn.Sequential(LIF(), RepConv(4)),
+}
+
+
+@pytest.mark.parametrize('behind', [spike_conv_norm, lambda *_: MetaBlock(SepConv(4), RepConv(4))])
+@pytest.mark.parametrize('change', ['addition', 'product', 'relu', 'a part', 'no gradient'])
+@pytest.mark.parametrize('name', BEFORE)
+def test_a_change_in_place_voids_the_form(name, change, behind):
+    grads = []
+    for apply in (in_place, out_of_place):
+        torch.manual_seed(0)
+        parts = nn.ModuleList([BEFORE[name](), behind(4, 4, 3)])
+        before, after = randomize_norms(set_time_steps(parts, T)).train()
+        x = torch.randn(T * B, 4, 6, 6, requires_grad=True)
+        after(apply(before(2 * x), change)).square().sum().backward()
+        grads.append([x.grad, *(p.grad for p in parts.parameters())])
+    for own, expected in zip(*grads, strict=True):
+        assert (own is None) == (expected is None)
+        assert own is None or torch.equal(own, expected)
+
+
+def test_what_a_sum_was_made_of_must_not_change_unseen():
+    """Here torch itself raises, whatever is kept: the neuron behind the sum needs its terms."""
+    torch.manual_seed(0)
+    block = set_time_steps(MetaBlock(SepConv(4), RepConv(4)), T).train()
+    x = torch.randn(T * B, 4, 6, 6, requires_grad=True) * 2
+    out = block(x)
+    x += 1
+    with pytest.raises(RuntimeError, match='modified by an inplace operation'):
+        out.square().sum().backward()

@@ -24,12 +24,12 @@ class Normed(NamedTuple):
 def _read(x: Tensor, hooked: bool = False) -> tuple[Any, Tensor, Tensor] | None:
     """Read what the batch norm that made `x` has saved: input, and scale and shift ``[C]``.
 
-    None behind another layer, behind a norm in evaluation or without weights of its own, and where
-    hooks such as those of activation checkpointing store saved tensors elsewhere. With `hooked`
-    they are those of `compactly`, which may hold the input alone.
+    None behind another layer or a change in place, behind a norm in evaluation or without weights
+    of its own, and where hooks such as those of activation checkpointing store saved tensors
+    elsewhere. With `hooked` they are those of `compactly`, which may hold the input alone.
     """
     node: Any = x.grad_fn
-    if node is None or node.name() != 'NativeBatchNormBackward0' or not node._saved_training:
+    if node is None or x._version or node.name() != 'NativeBatchNormBackward0' or not node._saved_training:
         return None
     bias = getattr(node.next_functions[2][0], 'variable', None)
     names = ('input', 'result1', 'result2', 'weight')
