@@ -1,18 +1,22 @@
 """Convolutions of spikes in integers of 8 bits on a CPU: counts are exact, only weights round."""
 
-from collections.abc import Iterable
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.conv import _ConvNd
 
 from mmspike.errors import UserError
-from mmspike.layers import SDSA3, find_bare
+from mmspike.layers import SDSA3
 from mmspike.layers.spike_conv import Spiking
 from mmspike.neurons import SpikingNeuron
 
-from .int8 import FRACTION_BITS, quantize_weight
+from .int8 import FRACTION_BITS, MOST, quantize_weight
+from .plain_weights import runs_as_torch
+from .unroll import in_front_of_weights
+
+MOST_IN_A_BYTE = 255
+MOST_IN_PAIRS = (2**15 - 1) // (2 * MOST)  # 129: two products fit 16 bits with a sign.
 
 
 class Int8Convolution:
@@ -22,7 +26,8 @@ class Int8Convolution:
     are. On CPUs with VNNI (AVX-512 or AVX) one instruction does four products.
 
     Args:
-        conv: The convolution, which gets the weights that it now has as real numbers too.
+        conv: One that `can_compute` tells of, which gets the weights that it now has as real
+            numbers too.
     """
 
     def __init__(self, conv: Any) -> None:
@@ -30,25 +35,57 @@ class Int8Convolution:
         self.scale = scale.float() / 2**FRACTION_BITS
         conv.weight.copy_(whole * self.scale.view(-1, 1, 1, 1))
         self.zero = torch.zeros_like(scale)
-        self.geometry = [list(conv.stride), list(conv.padding), list(conv.dilation), conv.groups]
+        padding = conv._reversed_padding_repeated_twice[::-2]  # In numbers, also of 'same'.
+        self.geometry = [list(conv.stride), padding, list(conv.dilation), conv.groups]
         self.weight = torch.ops.onednn.qconv_prepack(whole, self.scale, 1.0, 0, *self.geometry)
 
     def __call__(self, spikes: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """Convolve ``[T*B, C, H, W]``; in the place of a convolution's `_conv_forward`."""
+        bias = None if bias is None else bias.float()
         weights = self.weight, self.scale, self.zero, bias
         unscaled = 1.0, 0, torch.float32, 'none', [None], None
-        return torch.ops.onednn.qconv2d_pointwise(
+        sums = torch.ops.onednn.qconv2d_pointwise(
             spikes.to(torch.uint8), 1.0, 0, *weights, *self.geometry, *unscaled
         )
+        return sums.to(weight.dtype)
 
     def __deepcopy__(self, memo: dict) -> 'Int8Convolution':
         return self  # oneDNN's weights cannot be copied, and do not change.
 
 
-def use_int8_kernels(model: nn.Module) -> None:
-    """Let the convolutions of a model that see spikes compute in 8 bits.
+def can_compute(conv: Any, largest: int) -> bool:
+    """Tell whether the kernel is exact for a layer: all it rounds are weights.
 
-    Those that see real values, and linear layers, stay as they are.
+    Args:
+        conv: The layer.
+        largest: The largest count that it can see.
+    """
+    if not isinstance(conv, nn.Conv2d) or not runs_as_torch(conv) or conv.padding_mode != 'zeros':
+        return False
+    padding = conv._reversed_padding_repeated_twice
+    return (
+        padding[::2] == padding[1::2]  # An even kernel of padding 'same' pads one side more.
+        and largest <= (MOST_IN_PAIRS if pairs_saturate() else MOST_IN_A_BYTE)
+        and largest * MOST * conv.weight[0].numel() < 2**31
+    )
+
+
+@cache
+def pairs_saturate() -> bool:
+    """Try whether this CPU adds two products in 16 bits, as those without VNNI do."""
+    conv = nn.Conv2d(16, 16, 1, bias=False)
+    nn.init.constant_(conv.weight, 1.0)
+    with torch.no_grad():
+        counts = torch.full((1, 16, 8, 8), float(MOST_IN_A_BYTE))
+        sums = Int8Convolution(conv)(counts, conv.weight, None)
+        return not torch.allclose(sums, conv(counts), rtol=1e-3)
+
+
+def use_int8_kernels(model: nn.Module) -> None:
+    """Let the convolutions of a model that see counts of spikes compute in 8 bits.
+
+    Those of which no largest count is known stay as they are (behind sums of SEW blocks or a gate,
+    or at real values), and so do those for which the kernel is not exact, and linear layers.
 
     Args:
         model: A merged copy on a CPU whose neurons fire counts, changed in place.
@@ -63,29 +100,28 @@ def use_int8_kernels(model: nn.Module) -> None:
             f"the form 'fast-int8' is made for CPUs, by oneDNN, but the model is {where}; use "
             "'fast' there."
         )
-    attentions = [module for module in model.modules() if isinstance(module, SDSA3)]
-    # Those behind a gate, of SDSA-1 and 2, see products of counts.
-    others = [*find_bare(model).values(), *(m.proj for m in attentions if _gates(m))]
-    module: Any
-    for module in model.modules():
-        planar = isinstance(module, _ConvNd) and module.weight.dim() == 4
-        if planar and not module.transposed and module not in others:
-            module._conv_forward = Int8Convolution(module)
+    takers = _find_takers(model)
+    for neuron, convs in takers.items():
+        for conv in convs:
+            if can_compute(conv, neuron.levels) and '_conv_forward' not in vars(conv):
+                conv._conv_forward = Int8Convolution(conv)
+    weighed = in_front_of_weights(model)
+    for neuron, convs in takers.items():
+        exact = all(isinstance(vars(c).get('_conv_forward'), Int8Convolution) for c in convs)
+        neuron.in_bytes = exact and neuron in weighed
+
+
+def _find_takers(model: nn.Module) -> dict[Any, list[Any]]:
+    """Find the layers that take the counts of each neuron."""
+    takers: dict[Any, list[Any]] = {}
     for module in model.modules():
         if isinstance(module, SDSA3):
-            _hand_on_bytes(module.neuron, [getattr(module, f'{n}_conv') for n in module.operands])
-            if not _gates(module):
-                _hand_on_bytes(module.attention_neuron, [module.proj])
+            convs = [getattr(module, f'{name}_conv') for name in module.operands]
+            takers.setdefault(module.neuron, []).extend(convs)
+            for name in module.operands:  # They go into products.
+                takers.setdefault(getattr(module, f'{name}_neuron'), []).append(module)
+            gates = module.factors < len(module.operands)  # Then a product of counts comes.
+            takers.setdefault(module.attention_neuron, []).append(module if gates else module.proj)
         elif isinstance(module, Spiking):
-            _hand_on_bytes(module.neuron, [module])
-
-
-def _gates(attention: SDSA3) -> bool:
-    return attention.factors < len(attention.operands)
-
-
-def _hand_on_bytes(neuron: nn.Module, convs: Iterable[nn.Module]) -> None:
-    """Let a neuron write bytes if all that takes its spikes multiplies in 8 bits."""
-    integer = all(isinstance(vars(conv).get('_conv_forward'), Int8Convolution) for conv in convs)
-    if integer and isinstance(neuron, SpikingNeuron):
-        neuron.in_bytes = True
+            takers.setdefault(module.neuron, []).append(module)
+    return {neuron: convs for neuron, convs in takers.items() if isinstance(neuron, SpikingNeuron)}

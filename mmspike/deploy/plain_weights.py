@@ -1,11 +1,15 @@
-"""Copies of models whose weights are plain parameters, not computed from others at each forward."""
+"""Weights that are plain parameters: no other tensor and no method computes them as they run."""
 
 from copy import deepcopy
 
+from mmcv.cnn.bricks import wrappers
 from torch import Tensor, nn
 from torch.nn.utils import parametrize, prune
 from torch.nn.utils.spectral_norm import SpectralNorm, remove_spectral_norm
 from torch.nn.utils.weight_norm import WeightNorm, remove_weight_norm
+
+from mmspike.layers import SpikeConv2d, SpikeConvTranspose2d
+from mmspike.layers.spike_conv import SpikeReadoutConv2d
 
 
 def copy_plain(model: nn.Module) -> nn.Module:
@@ -39,3 +43,19 @@ def copy_plain(model: nn.Module) -> nn.Module:
         for name in list(getattr(module, 'parametrizations', ())):
             parametrize.remove_parametrizations(module, name)
     return model
+
+
+CONVOLUTIONS = (
+    *(nn.Conv1d, nn.Conv2d, nn.Conv3d),
+    *(nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d),
+    *(SpikeConv2d, SpikeConvTranspose2d, SpikeReadoutConv2d),
+    *(wrappers.Conv2d, wrappers.Conv3d, wrappers.ConvTranspose2d, wrappers.ConvTranspose3d),
+)
+METHODS = {
+    getattr(kind, method, None) for kind in CONVOLUTIONS for method in ('forward', '_conv_forward')
+}
+
+
+def runs_as_torch(conv: nn.Module) -> bool:
+    """Whether a layer is linear in its weights: no method of its own changes them as it runs."""
+    return {getattr(type(conv), m, None) for m in ('forward', '_conv_forward')} <= METHODS

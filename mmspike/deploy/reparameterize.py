@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from mmcv.cnn import ConvModule
-from mmcv.cnn.bricks import wrappers
 from mmengine.model import Sequential
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -16,17 +15,11 @@ from torch.nn.modules.conv import _ConvNd
 from torch.nn.utils.fusion import fuse_conv_bn_weights, fuse_linear_bn_weights
 
 from mmspike.errors import UserError
-from mmspike.layers import ConvNorm, LocalMetaBlock, RepConv, SepConv
-from mmspike.layers.spike_conv import (
-    SpikeConv2d,
-    SpikeConvTranspose2d,
-    SpikeLinear,
-    SpikeReadoutConv2d,
-)
+from mmspike.layers import ConvNorm, LocalMetaBlock, RepConv, SepConv, SpikeConv2d, SpikeLinear
 
 from .int8 import quantize
 from .int8_kernels import use_int8_kernels
-from .plain_weights import copy_plain
+from .plain_weights import copy_plain, runs_as_torch
 from .unroll import fold_units, unroll
 
 SEQUENCES = (nn.Sequential, Sequential)  # mmengine's is initialized, and runs as torch's does.
@@ -153,7 +146,7 @@ class _Merger:
     def _fold_children(self, module: nn.Module, conv_name: str, norm_name: str, name: str) -> None:
         """Fold a norm of a module into its convolution, where that is right."""
         conv = getattr(module, conv_name)
-        if self.places[conv] == 1 and _runs_as_torch(conv):
+        if self.places[conv] == 1 and runs_as_torch(conv):
             fold(conv, getattr(module, norm_name), name)
             setattr(module, norm_name, nn.Identity())
 
@@ -162,7 +155,7 @@ class _Merger:
         return deepcopy(module) if self.places[module] > 1 else module
 
     def _conv_norm(self, module: ConvNorm, name: str) -> nn.Module:
-        if not _runs_as_torch(module.conv):
+        if not runs_as_torch(module.conv):
             return module
         return fold(self._own(module.conv), module.norm, name)
 
@@ -221,22 +214,6 @@ class _Merger:
             )
             module.norm = None
         return module
-
-
-CONVOLUTIONS = (
-    *(nn.Conv1d, nn.Conv2d, nn.Conv3d),
-    *(nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d),
-    *(SpikeConv2d, SpikeConvTranspose2d, SpikeReadoutConv2d),
-    *(wrappers.Conv2d, wrappers.Conv3d, wrappers.ConvTranspose2d, wrappers.ConvTranspose3d),
-)
-METHODS = {
-    getattr(kind, method, None) for kind in CONVOLUTIONS for method in ('forward', '_conv_forward')
-}
-
-
-def _runs_as_torch(conv: nn.Module) -> bool:
-    """Whether a layer is linear in its weights: no method of its own changes them as it runs."""
-    return {getattr(type(conv), m, None) for m in ('forward', '_conv_forward')} <= METHODS
 
 
 def find_pairs(module: nn.Module) -> list[tuple[str, str]]:

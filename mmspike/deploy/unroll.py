@@ -24,7 +24,7 @@ def fold_units(model: nn.Module) -> None:
         for name, module in model.named_modules()
         if isinstance(module, SpikingNeuron) and module.unit != 1
     }
-    weighed = _in_front_of_weights(model)
+    weighed = in_front_of_weights(model)
     for neuron, name in worth.items():
         if neuron not in weighed:
             raise UserError(
@@ -57,7 +57,7 @@ def unroll(model: nn.Module) -> None:
     """
     if not any(m.levels > 1 for m in model.modules() if isinstance(m, SpikingNeuron)):
         return
-    weighed = _in_front_of_weights(model)
+    weighed = in_front_of_weights(model)
     for name, neuron in model.named_modules():
         if isinstance(neuron, SpikingNeuron) and neuron.levels > 1 and neuron not in weighed:
             raise UserError(
@@ -73,7 +73,7 @@ def unroll(model: nn.Module) -> None:
             module.unroll(module.neuron.levels)
 
 
-def _in_front_of_weights(model: nn.Module) -> set[nn.Module]:
+def in_front_of_weights(model: nn.Module) -> set[nn.Module]:
     """Find the neurons whose spikes go into weights, or an attention, and nowhere else."""
     found: set[nn.Module] = set()
     elsewhere: set[Any] = set()

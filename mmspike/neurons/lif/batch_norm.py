@@ -29,7 +29,12 @@ def _read(x: Tensor, hooked: bool = False) -> tuple[Any, Tensor, Tensor] | None:
     elsewhere. With `hooked` they are those of `compactly`, which may hold the input alone.
     """
     node: Any = x.grad_fn
-    if node is None or x._version or node.name() != 'NativeBatchNormBackward0' or not node._saved_training:
+    if (
+        node is None
+        or x._version
+        or node.name() != 'NativeBatchNormBackward0'
+        or not node._saved_training
+    ):
         return None
     bias = getattr(node.next_functions[2][0], 'variable', None)
     names = ('input', 'result1', 'result2', 'weight')
