@@ -3,20 +3,23 @@
 A neuron is a subclass that fills one hole, `SpikingNeuron.run`.
 """
 
+import logging
 from collections.abc import Callable
 from functools import partial
 from typing import Any, ClassVar
 
 import torch
+from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from mmspike.errors import UserError
 
 from .compact import Again, set_compact
-from .surrogate import parse_surrogate, spike
+from .surrogate import leaves_torch, parse_surrogate, spike
 from .timefold import check_time_steps, fold, unfold
 
 Fired = tuple[Tensor, Again | None]
+LEAST_SHARE = 0.01  # Of the first threshold, above rest.
 
 
 class SpikingNeuron(nn.Module):
@@ -28,7 +31,8 @@ class SpikingNeuron(nn.Module):
     Args:
         time_steps: The number of time steps T; the model that the neuron stands in sets it.
         v_threshold: Firing threshold; of an integer neuron the potential that one more spike takes.
-        learnable_threshold: Make the threshold a parameter.
+        learnable_threshold: Make the threshold a parameter. It is held above rest, by at least a
+            hundredth of what it begins with: below, a neuron fires without input.
         input_gain: The input comes multiplied by this; the threshold and the surrogate's slope are
             scaled instead of dividing it, which gives the same spikes and the same gradients.
         surrogate: ``'sigmoid'``, ``'arctan'``, ``'rectangle'``, ``'triangle'``, or such a
@@ -78,6 +82,7 @@ class SpikingNeuron(nn.Module):
         self.v_threshold = (
             nn.Parameter(torch.tensor(threshold)) if learnable_threshold else threshold
         )
+        self._first_threshold = threshold
         # Nobody else looks whether a class of somebody's own keeps what `levels` says.
         self._is_trusted = type(self).__module__.startswith('mmspike.')
 
@@ -97,6 +102,37 @@ class SpikingNeuron(nn.Module):
         The gradient is the neuron's surrogate. What `run` of a binary neuron is made of.
         """
         return spike(above, self.surrogate, self.alpha)
+
+    @property
+    def rest(self) -> float:
+        """The potential without input."""
+        return 0.0
+
+    @torch.no_grad()
+    def hold_threshold(self) -> bool:
+        """Bring a learned threshold that has come too near to rest back to where it is held.
+
+        Returns:
+            Whether it had.
+        """
+        above = self._first_threshold - self.rest
+        lowest = self.rest + LEAST_SHARE * above
+        threshold = self.v_threshold
+        if not isinstance(threshold, nn.Parameter) or above <= 0:
+            return False
+        if moved := bool((threshold < lowest).any()):
+            threshold.clamp_(min=lowest)
+        return moved
+
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: Any) -> None:
+        super()._load_from_state_dict(state_dict, prefix, *args)
+        if self.hold_threshold():
+            print_log(
+                f'{prefix}v_threshold was learned too near to rest, or below: it is held at '
+                f'{float(self.v_threshold):.3g}.',
+                'current',
+                logging.WARNING,
+            )
 
     def threshold_on_sums(self, released: float) -> float:
         """Give the `v_threshold` that this neuron needs on the sums of an attention.
@@ -118,6 +154,8 @@ class SpikingNeuron(nn.Module):
         return packed.to(dtype) if self.unit == 1 else packed.to(dtype) * self.unit
 
     def forward(self, x: Tensor) -> Tensor:
+        if isinstance(self.v_threshold, nn.Parameter) and not leaves_torch():
+            self.hold_threshold()
         lay_out = self._lay_out_as(x)
         sequence = lay_out(x)
         spikes, fired = (self._count(sequence), None) if self.in_bytes else self._run(x, sequence)

@@ -74,15 +74,20 @@ class LIF(SpikingNeuron):
         )
         if tau < 1:
             raise UserError(f'tau is {tau}, but it must be at least 1 time step.')
-        if v_reset is not None and v_reset >= v_threshold:
+        if (v_reset or 0.0) >= v_threshold:
             raise UserError(
-                f'v_reset is {v_reset}, but it must be below v_threshold ({v_threshold}): '
-                'else the neuron fires without input.'
+                f'v_reset is {v_reset}, but rest ({v_reset or 0.0}) must be below v_threshold '
+                f'({v_threshold}): else the neuron fires without input.'
             )
         self.tau = float(tau)
         self.v_reset = None if v_reset is None else float(v_reset) * input_gain
         self.decay_input = decay_input
         self.detach_reset = detach_reset
+
+    @property
+    def rest(self) -> float:
+        """As of `SpikingNeuron`."""
+        return self.v_reset or 0.0
 
     def threshold_on_sums(self, released: float) -> float:
         """As of `SpikingNeuron`; a LIF that divides its input by tau has the released form."""
