@@ -13,7 +13,7 @@ from mmengine.runner import Runner
 
 from mmspike.checks.weights import unwrap
 from mmspike.errors import UserError, did_you_mean
-from mmspike.neurons import find_time_steps, name_neurons
+from mmspike.neurons import find_time_steps, name_neurons, neuron_constants
 from mmspike.registry import HOOKS
 
 BACKEND = 'mmspike_whole_files'
@@ -80,6 +80,7 @@ class WholeCheckpointHook(CheckpointHook):
         """
         super().before_save_checkpoint(runner, checkpoint)
         checkpoint['meta']['neurons'] = name_neurons(runner.model)
+        checkpoint['meta']['neuron_constants'] = neuron_constants(unwrap(runner.model))
         checkpoint['meta']['time_steps'] = find_time_steps(unwrap(runner.model))
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:

@@ -8,6 +8,7 @@ from .build import (
     find_time_steps,
     is_spiking,
     name_neurons,
+    neuron_constants,
     set_time_steps,
     warn_of_other_neurons,
 )
@@ -39,6 +40,7 @@ __all__ = [
     'is_spiking',
     'mean_over_time',
     'name_neurons',
+    'neuron_constants',
     'repeat_rois',
     'repeat_time',
     'set_time_steps',

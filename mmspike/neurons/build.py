@@ -145,16 +145,69 @@ def name_neurons(model: nn.Module) -> str | None:
     return Counter(names).most_common(1)[0][0] if names else None
 
 
+# What a neuron has beside its constants: they change no spike.
+NO_CONSTANTS = (
+    'training',
+    'time_steps',
+    'backend',
+    'surrogate',
+    'alpha',
+    'detach_reset',
+    'in_bytes',
+)
+
+
+def neuron_constants(model: nn.Module) -> dict[str, dict]:
+    """Tell the constants of each spiking neuron of a model: they belong to its weights.
+
+    Args:
+        model: Any model.
+
+    Returns:
+        By the names of the neurons, such as ``dict(tau=2.0, v_threshold='learned')``.
+    """
+    return {
+        name: {
+            **dict.fromkeys(module._parameters, 'learned'),
+            **{
+                key: value
+                for key, value in vars(module).items()
+                if isinstance(value, (bool, int, float, str, type(None)))
+                and not key.startswith('_')
+                and key not in NO_CONSTANTS
+            },
+        }
+        for name, module in find_neurons(model).items()
+        if is_spiking(module)
+    }
+
+
+def _other_constants(own: Mapping, theirs: Mapping) -> tuple[str, str] | None:
+    """Write down the constants in which the first of two models' neurons differ."""
+    for name, constants in own.items():
+        # A backbone may start from the checkpoint of a whole model.
+        there = theirs.get(name, theirs.get(f'backbone.{name}', constants))
+        differing = [k for k in constants if k in there and there[k] != constants[k]]
+        if differing:
+            said = (', '.join(f'{k}={c[k]}' for k in differing) for c in (there, constants))
+            return f'of {next(said)} ({name})', next(said)
+    return None
+
+
 def warn_of_other_neurons(model: nn.Module, checkpoint: Mapping, path: str | Path) -> None:
     """Tell of weights that were trained for other neurons or steps: names and shapes are the same.
 
     Args:
         model: What they go into.
-        checkpoint: What was read; checkpoints of a run of ours tell both under ``meta``.
+        checkpoint: What was read; checkpoints of a run of ours tell of both under ``meta``.
         path: Its file, for the message.
     """
     meta = checkpoint.get('meta') or {}
     theirs, own = meta.get('neurons'), name_neurons(model)
+    if theirs and theirs == own:
+        differing = _other_constants(neuron_constants(model), meta.get('neuron_constants') or {})
+        if differing is not None:
+            theirs, own = f'{own} {differing[0]}', differing[1]
     if theirs and own and theirs != own:
         print_log(
             f"Checkpoint '{path}' was trained with the neuron {theirs}, but the config has {own}: "

@@ -78,3 +78,53 @@ def test_a_backbone_starts_from_other_neurons_and_learns_what_they_did_not(said,
     backbone.pretrained = str(path)
     backbone.load_pretrained()
     assert 'the neuron LIF, but the config has PLIF' in said[0][0]
+
+
+OPTIONS = {
+    'v_threshold': (dict(v_threshold=0.5), dict()),
+    'tau': (dict(), dict(tau=4.0)),
+    'v_reset': (dict(), dict(v_reset=None)),
+    'decay_input': (dict(decay_input=False), dict()),
+    'decay': (dict(type='mmspike.ILIF'), dict(type='mmspike.ILIF', decay=0.5)),
+}
+
+
+@pytest.mark.parametrize('name', OPTIONS)
+@pytest.mark.parametrize('check', [check_fits, check_start])
+def test_other_constants_are_named(check, name, said):
+    was, now = (
+        model(**{'kind': o.pop('type', 'mmspike.LIF'), **o}) for o in map(dict, OPTIONS[name])
+    )
+    check(now, saved(was), 'a.pth')
+    ((text, level),) = said
+    first = 'downsamplings.1.conv.neuron'
+    values = [getattr(net.get_submodule(first), name) for net in (was, now)]
+    assert f' of {name}={values[0]} ({first}), but the config has {name}={values[1]}' in text
+    assert level == logging.WARNING
+
+
+def test_what_changes_no_spike_is_no_matter(said):
+    was = model('mmspike.LIF', surrogate='arctan', detach_reset=False, backend='torch')
+    check_fits(model('mmspike.LIF'), saved(was), 'a.pth')
+    assert not said
+
+
+def test_a_threshold_that_was_learned_and_is_fixed_now(said):
+    net = model('mmspike.LIF', learnable_threshold=True)
+    checkpoint = saved(net)
+    check_fits(net, checkpoint, 'a.pth')
+    assert not said
+    check_fits(model('mmspike.LIF'), checkpoint, 'a.pth')
+    assert 'of v_threshold=learned' in said[0][0]
+
+
+def test_a_backbone_that_starts_from_a_whole_model(said, tmp_path):
+    whole = nn.Module()
+    whole.backbone = model('mmspike.LIF', v_threshold=0.5)
+    torch.save(saved(whole), tmp_path / 'a.pth')
+    for threshold in (0.5, 1.0):
+        backbone = model('mmspike.LIF', v_threshold=threshold)
+        backbone.pretrained = str(tmp_path / 'a.pth')
+        backbone.load_pretrained()
+    ((text, _),) = said
+    assert 'of v_threshold=0.5 (downsamplings.1' in text
