@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from mmspike.errors import UserError
 from mmspike.neurons import SpikingNeuron, build_neuron, is_spiking
 from mmspike.neurons.base import lies_channels_last
 from mmspike.neurons.compact import compactly, derive
+from mmspike.neurons.surrogate import leaves_torch
 
 from .conv_bn import ConvNorm
 from .rep_conv import RepConv
@@ -122,10 +124,16 @@ class SDSA3(nn.Module):
         for name in self.operands:
             conv, neuron = getattr(self, f'{name}_conv'), getattr(self, f'{name}_neuron')
             operands.append(neuron(conv(spikes)))
-        return self.proj(self.attend(*operands))
+        out, dtype = self.attend(*operands), operands[0].dtype
+        if out.is_floating_point() and out.dtype != dtype:  # Summed in single precision.
+            out = derive(lambda x: x.to(dtype), out)
+        return self.proj(out)
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """Mix the positions of spikes, ``[T*B, C, H, W]``; the result is as wide as V."""
+        """Mix the positions of spikes, ``[T*B, C, H, W]``; the result is as wide as V.
+
+        Counts are summed in single precision at least: in half, sums overflow or round.
+        """
         # n = T*B, h heads, d channels a head, p positions (H*W); [n*h, d, p], and K transposed
         shape = value.shape
         # In the order of the operands: the convolution behind would else copy spikes, unpacked.
@@ -136,10 +144,11 @@ class SDSA3(nn.Module):
             # The products see the binary sub-steps of K, then of Q: they select what is added.
             key = unroll_counts(key, self.sub_steps)  # [D, n, h, d, p]
             query = unroll_counts(query, self.sub_steps)
-            context = (value @ key).sum(dim=0)
-            attention = (context @ query).sum(dim=0).reshape(shape)
+            with self._without_autocast(key):
+                context = (value @ key).sum(dim=0)
+                attention = (context @ query).sum(dim=0).reshape(shape)
             return self._fire(attention.contiguous(memory_format=order), shape)
-        with compactly(query, key, value):
+        with compactly(query, key, value), self._without_autocast(key):
             context = value @ key  # [n*h, d of V, d]
             if self.averages:
                 context = context / key.shape[-2]
@@ -152,6 +161,17 @@ class SDSA3(nn.Module):
             # The sums take the factor, and not the neuron's threshold: same spikes.
             sums = sums * (self.positions / math.prod(shape[-2:]))
         return self.attention_neuron(sums)
+
+    def _in_single(self, counts: Tensor) -> Tensor:
+        """Give counts in a precision in which their products and sums do not overflow."""
+        half = counts.dtype in (torch.float16, torch.bfloat16)
+        return counts.float() if half and not self.averages else counts
+
+    def _without_autocast(self, x: Tensor) -> AbstractContextManager:
+        """Let products of counts be as precise as they are given; an export knows no autocast."""
+        if self.averages or leaves_torch() or x.device.type == 'meta':
+            return nullcontext()
+        return torch.autocast(x.device.type, enabled=False)
 
     def fold_units(self) -> None:
         """Let the neurons hand on counts: the weights behind take what a spike is worth.
@@ -192,7 +212,8 @@ class SDSA3(nn.Module):
 
     def _split(self, x: Tensor) -> Tensor:
         """Split the channels among the heads, ``[n, C, H, W]`` to ``[n*h, d, p]``."""
-        return x.unflatten(1, (self.num_heads, -1)).flatten(3).flatten(0, 1).contiguous()
+        x = self._in_single(x).unflatten(1, (self.num_heads, -1))
+        return x.flatten(3).flatten(0, 1).contiguous()
 
     def operand_macs(self, operand: Tensor) -> int:
         """Count the multiply-accumulates that an operand ``[T*B, C, H, W]`` takes part in.
@@ -235,7 +256,7 @@ class SDSA1(_ChannelGate):
     factors = 2
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        return query * self._gate(key * value)
+        return query * self._gate(self._in_single(key) * value)
 
 
 class SDSA2(_ChannelGate):
@@ -252,7 +273,7 @@ class SDSA2(_ChannelGate):
 
     # Two operands, as it says above.
     def attend(self, query: Tensor, value: Tensor) -> Tensor:  # type: ignore[override]
-        return self._gate(query) * value
+        return self._gate(self._in_single(query)) * value
 
 
 class SDSA4(SDSA3):

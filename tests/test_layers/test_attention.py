@@ -257,3 +257,48 @@ def test_linear_projections_are_a_matrix_and_a_norm():
         assert shapes == [p.shape for p in twin.parameters()]
     mixed = SDSA3(D, linear_proj=True)
     assert isinstance(mixed.query_conv, RepConv) and not isinstance(mixed.proj, RepConv)
+
+
+@pytest.mark.parametrize('way', ['autocast', 'model'])
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize(
+    'neuron',
+    [
+        dict(type='mmspike.LIF', v_reset=None),
+        dict(type='mmspike.ILIF', levels=50),
+        dict(type='mmspike.NILIF', levels=8),
+    ],
+    ids=lambda neuron: neuron['type'],
+)
+@pytest.mark.parametrize('kind', ['sdsa3', 'sdsa1', 'sdsa2', 'sdsa4'])
+@torch.no_grad()
+def test_counts_are_summed_exactly_in_half_precision(kind, neuron, dtype, way):
+    """Sums over 4096 positions overflow fp16, and counts above 256 round in bf16."""
+    if (kind, way) == ('sdsa4', 'model'):
+        pytest.skip('its learned threshold is rounded as any weight')
+    torch.manual_seed(0)
+    layer = ATTENTIONS[kind](8, 2, neuron=dict(neuron, time_steps=T)).eval()
+    most, unit = layer.neuron.levels, layer.neuron.unit
+    operands = [torch.randint(0, most + 1, (T, 8, 64, 64)).double() * unit for _ in layer.operands]
+    expected = layer.double().attend(*operands)
+    assert expected.count_nonzero() > 0
+    if way == 'autocast':
+        layer.float()
+        with torch.autocast('cpu', dtype):
+            out = layer.attend(*(x.float() for x in operands))
+    else:
+        out = layer.to(dtype).attend(*(x.to(dtype) for x in operands))
+        assert layer(torch.randn(T, 8, 6, 6, dtype=dtype)).dtype == dtype
+    torch.testing.assert_close(out.double(), expected, rtol=1e-2 * (unit != 1), atol=0)
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+def test_training_in_half_precision_gives_gradients(dtype):
+    torch.manual_seed(0)
+    layer = set_time_steps(randomize_norms(SDSA3(D, 4)), T).train()
+    x = 3 * torch.randn(T * B, D, 6, 6)
+    with torch.autocast('cpu', dtype):
+        (layer(x).float() * torch.randn(T * B, D, 6, 6)).sum().backward()
+    grads = [p.grad for p in layer.parameters()]
+    assert all(grad.isfinite().all() for grad in grads)
+    assert layer.value_conv.pointwise1.weight.grad.any()
