@@ -386,13 +386,12 @@ def recompute(module: nn.Module, x: Tensor) -> Tensor:
 
 @contextmanager
 def bn_frozen(module: nn.Module) -> Iterator[None]:
-    """Keep the running statistics of `module`'s norms as they are in training."""
-    norms = [m for m in module.modules() if isinstance(m, _BatchNorm)]
-    momenta = [norm.momentum for norm in norms]
+    """Keep running statistics and counts of `module`'s norms as they are in training."""
+    norms = [m for m in module.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
     for norm in norms:
-        norm.momentum = 0.0
+        norm.track_running_stats = False
     try:
         yield
     finally:
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
+        for norm in norms:
+            norm.track_running_stats = True
