@@ -183,6 +183,30 @@ def test_a_teacher_given_as_a_config_file(teacher_file, tmp_path):
     assert distilled(teacher_file, str(file))[0].teacher.head.num_classes == CLASSES
 
 
+@pytest.mark.parametrize('place', ['in the model', 'beside it', 'nowhere'])
+def test_a_teacher_sees_images_as_it_was_trained(teacher_file, tmp_path, place):
+    """The truth is what mmpretrain makes of the raw pictures for the teacher itself."""
+    normalized = dict(mean=[120.0, 110.0, 100.0], std=[58.0, 57.0, 56.0], to_rgb=False)
+    teacher, lines = teacher_config(), ''
+    if place == 'in the model':
+        teacher['data_preprocessor'] = normalized
+    elif place == 'beside it':
+        lines = f'data_preprocessor = {normalized!r}\n'
+    file = tmp_path / 'teacher.py'
+    file.write_text(f'{lines}model = {teacher!r}')
+    model, _, samples = distilled(teacher_file, str(file))
+    seen = []
+    model.teacher.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    raw = dict(inputs=torch.randint(0, 256, (B, 3, 32, 48)), data_samples=samples)
+    given = model.data_preprocessor(raw, True)
+    assert model.data_preprocessor.to_rgb
+    model.train().loss(**given)
+    theirs = model.teacher.data_preprocessor(raw)['inputs']
+    expected = given['inputs'] if place == 'nowhere' else theirs
+    torch.testing.assert_close(seen[0], expected, rtol=1e-5, atol=1e-5)
+    assert not torch.allclose(theirs, given['inputs'], atol=0.1)
+
+
 @pytest.mark.parametrize(
     ('teacher', 'file', 'message'),
     [

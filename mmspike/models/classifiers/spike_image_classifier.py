@@ -24,8 +24,9 @@ class SpikeImageClassifier(SpikingModel, ImageClassifier):
 class DistilledSpikeClassifier(SpikeImageClassifier):
     """A spiking classifier that learns from the labels and from a teacher (see DeiT).
 
-    The teacher is frozen and sees the student's normalized images. It is no part of the student:
-    its weights are not in the student's checkpoints.
+    The teacher is frozen and sees the student's images, normalized as its own `data_preprocessor`
+    says if it has one. It is no part of the student: its weights are not in the student's
+    checkpoints.
 
     Args:
         args: As of `mmpretrain.models.ImageClassifier`; the head takes ``teacher_logits``, as
@@ -61,7 +62,12 @@ class DistilledSpikeClassifier(SpikeImageClassifier):
                 'teacher_checkpoint is not set, but a teacher without training teaches nothing; '
                 'name a checkpoint with --cfg-options model.teacher_checkpoint=FILE.'
             )
-        cfg = teacher if isinstance(teacher, dict) else Config.fromfile(teacher).model
+        cfg = teacher
+        if not isinstance(cfg, dict):
+            whole = Config.fromfile(cfg)
+            # The runner of mmpretrain hands a model what stands beside it in its config.
+            beside = {'data_preprocessor': whole.get('data_preprocessor')}
+            cfg = {**beside, **whole.model}
         init_cfg = {'type': 'Pretrained', 'checkpoint': checkpoint}
         built = MODELS.build({**cfg, 'init_cfg': init_cfg})
         own, theirs = (getattr(m.head, 'num_classes', None) for m in (self, built))
@@ -100,5 +106,17 @@ class DistilledSpikeClassifier(SpikeImageClassifier):
                 'mmpretrain and model.teacher_checkpoint to its weights.'
             )
         with torch.no_grad():
-            logits = self.teacher(inputs)
+            logits = self.teacher(self._as_the_teacher_sees(inputs))
         return self.head.loss(self.extract_feat(inputs), data_samples, teacher_logits=logits)
+
+    def _as_the_teacher_sees(self, images: Tensor) -> Tensor:
+        """Normalize the student's images ``[B, C, H, W]`` as the teacher was trained."""
+        own: Any = self.data_preprocessor
+        theirs = self.teacher.data_preprocessor
+        if not getattr(theirs, '_enable_normalize', False):  # It says nothing.
+            return images
+        if own._enable_normalize:
+            images = images * own.std + own.mean
+        if own.to_rgb != theirs.to_rgb and images.shape[1] == 3:
+            images = images.flip(1)
+        return (images - theirs.mean) / theirs.std
