@@ -60,28 +60,3 @@ def check_same_classes(
                 level=logging.WARNING,
             )
             return
-
-
-def compare_category_ids(learnt: Any, scored: Any) -> None:
-    """Warn if a class has one id in the annotations that are learnt and another in those scored.
-
-    Args:
-        learnt: The built dataset of the training, wrapped or not.
-        scored: That of the validation.
-    """
-    ids = []
-    for dataset in (learnt, scored):
-        inner = next(inner_datasets(dataset))
-        numbers = getattr(inner, 'cat_ids', None) or ()
-        ids.append(dict(zip(classes_of(inner), numbers, strict=False)))
-    one, other = ids
-    for name in one:
-        if other.get(name, one[name]) != one[name]:
-            print_log(
-                f"Category '{name}' has the id {one[name]} in the annotations of train_dataloader, "
-                f'but {other[name]} in those of val_dataloader; if they were exchanged by mistake, '
-                'what is scored is wrong.',
-                logger='current',
-                level=logging.WARNING,
-            )
-            return

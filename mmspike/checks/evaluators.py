@@ -3,7 +3,9 @@
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import redirect_stdout
+from io import StringIO
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ from mmengine.dist import is_main_process
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
+from mmspike.datasets.annotation_mends import match_categories, merge_copies
 from mmspike.datasets.annotation_samples import is_shapeless
 from mmspike.errors import UserError
 
@@ -20,9 +23,9 @@ COUNTED = 100  # Objects found of a class in a picture that COCO's mAP counts.
 def prepare_coco_metric(metric: Any) -> None:
     """Set right what COCO's evaluation would read as something else, or die of after the run.
 
-    Annotations without ``iscrowd`` are no crowd. Ids of annotations get numbers from 1 where one is
-    none or 0, which the evaluation takes for "not found". A warning names a picture with more
-    objects of a class than mAP counts.
+    Copies of pictures and objects are merged and ids of annotations numbered, as
+    `mmspike.CocoDataset` does. Annotations without ``iscrowd`` are no crowd. A warning names a
+    picture with more objects of a class than mAP counts.
 
     Args:
         metric: A `CocoMetric` of mmdet. Only on the first process, which evaluates, its annotations
@@ -53,6 +56,9 @@ def prepare_coco_metric(metric: Any) -> None:
             'the annotation file that the evaluator reads has no annotation, so there is nothing '
             'to score; give one that has, or write format_only=True to get the predictions alone.'
         )
+    moved = merge_copies(coco.dataset) if annotations else {}
+    metric.merged_pictures = getattr(metric, 'merged_pictures', {}) | moved
+    annotations = coco.dataset.get('annotations') or []
     counts: Counter[tuple[Any, Any]] = Counter()
     for annotation in annotations:
         if not annotation.get('iscrowd'):
@@ -69,10 +75,7 @@ def prepare_coco_metric(metric: Any) -> None:
                 f'An annotation of picture {annotation["image_id"]} that the evaluator reads has '
                 f'{missing}; correct the file{", or set metric=bbox" if mask is None else ""}.'
             )
-    if len(coco.anns) < len(annotations) or not all(type(i) is int and i > 0 for i in coco.anns):
-        for number, annotation in enumerate(annotations, 1):
-            annotation['id'] = number
-        coco.anns = {annotation['id']: annotation for annotation in annotations}
+    _index(coco)
     (image, category), most = max(
         counts.items(), key=lambda item: item[1], default=((None, None), 0)
     )
@@ -84,6 +87,27 @@ def prepare_coco_metric(metric: Any) -> None:
             logger='current',
             level=logging.WARNING,
         )
+
+
+def match_metric(metric: Any, classes: Sequence[str], path: str = 'the evaluator') -> None:
+    """Match the categories that a metric reads with the classes of its dataset by name.
+
+    Args:
+        metric: A `CocoMetric` of mmdet that has read a file.
+        classes: Of the dataset.
+        path: Of the file, for the message.
+    """
+    coco = metric._coco_api
+    coco.dataset.setdefault('annotations', [])
+    match_categories(coco.dataset, classes, path, warns=False)
+    merge_copies(coco.dataset)  # Of categories that mean one class.
+    _index(coco)
+
+
+def _index(coco: Any) -> None:
+    with redirect_stdout(StringIO()):
+        coco.createIndex()
+    coco.img_ann_map, coco.cat_img_map = coco.imgToAnns, coco.catToImgs
 
 
 def check_evaluators(runner: Runner, split: str, datasets: Iterable[Any]) -> None:
@@ -109,6 +133,9 @@ def check_evaluators(runner: Runner, split: str, datasets: Iterable[Any]) -> Non
         if metric._coco_api is None or not is_main_process():
             continue
         file = configs[number].get('ann_file') if number < len(configs) else None
+        classes = datasets[0].metainfo.get('classes')
+        if classes:
+            match_metric(metric, classes, file or 'the evaluator')
         where = f"{split}_evaluator reads '{file}'"
         wanted = set(metric._coco_api.imgs)
         for dataset in datasets:
@@ -154,7 +181,7 @@ def _check_agreement(coco: Any, dataset: Any, where: str, split: str, same: bool
             differ = f"picture {id} is '{image.get('file_name')}' in one and '{path}' in the other"
             raise UserError(f'{where}, {way_out.format(differ)}')
         known = {
-            (_rounded(annotation['bbox']), coco.cats[annotation['category_id']]['name'])
+            (_rounded(annotation['bbox']), coco.cats.get(annotation['category_id'], {}).get('name'))
             for annotation in coco.imgToAnns.get(id, ())
         }
         for instance in info.get('instances') or ():

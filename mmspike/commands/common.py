@@ -3,7 +3,7 @@
 import os
 import sys
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -37,6 +37,11 @@ from mmspike.process import add_hook, leave_group, use_cpu_well, use_launcher
 HOOKS = 'mmspike.CheckWeightsHook', 'mmspike.FollowModelHook', 'mmspike.CompileNeuronsHook'
 
 STOCK_COCO = 'CocoDataset', 'mmdet.CocoDataset', 'mmdet.datasets.coco.CocoDataset'
+STOCK_METRIC = (
+    'CocoMetric',
+    'mmdet.CocoMetric',
+    'mmdet.evaluation.metrics.coco_metric.CocoMetric',
+)
 
 
 def run_tool(main: Callable[[], object]) -> None:
@@ -97,7 +102,7 @@ def prepare(args: Namespace, splits: Sequence[str]) -> Config:
 
 
 def use_checked_datasets(config: Config, splits: Sequence[str]) -> None:
-    """Exchange mmdet's `CocoDataset` for mmspike's, which checks the annotations.
+    """Exchange mmdet's `CocoDataset` and `CocoMetric` for mmspike's, which check the annotations.
 
     Args:
         config: The config to complete.
@@ -105,11 +110,17 @@ def use_checked_datasets(config: Config, splits: Sequence[str]) -> None:
     """
     for split in splits:
         for dataset in dataset_configs((config.get(f'{split}_dataloader') or {}).get('dataset')):
-            kind = dataset.get('type')
-            if isinstance(kind, type):
-                kind = f'{kind.__module__}.{kind.__name__}'
-            if kind in STOCK_COCO:
+            if _name_of(dataset) in STOCK_COCO:
                 dataset['type'] = 'mmspike.CocoDataset'
+        metrics = config.get(f'{split}_evaluator') or []
+        for metric in [metrics] if isinstance(metrics, dict) else metrics:
+            if _name_of(metric) in STOCK_METRIC:
+                metric['type'] = 'mmspike.CocoMetric'
+
+
+def _name_of(config: Mapping) -> object:
+    kind = config.get('type')
+    return f'{kind.__module__}.{kind.__name__}' if isinstance(kind, type) else kind
 
 
 def check_dataset(runner: Runner, split: str, report: RunReport) -> list[str]:

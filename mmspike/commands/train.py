@@ -18,7 +18,6 @@ from mmspike.checkpoint import (
 from mmspike.checks.classes import (
     check_same_classes,
     checkpoint_classes,
-    compare_category_ids,
 )
 from mmspike.checks.misspelt import name_misspellings
 from mmspike.checks.settings import check_runner_options
@@ -93,7 +92,6 @@ def _train(args: Namespace, config: Config) -> Runner:
     if config.get('val_dataloader') is not None:
         scored = check_dataset(runner, 'val', report)
         check_same_classes(learnt, 'train_dataloader', scored, 'val_dataloader')
-        compare_category_ids(runner.train_dataloader.dataset, runner.val_dataloader.dataset)
     with plain_data_only(path):
         runner.train()
     report.done()

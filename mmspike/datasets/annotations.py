@@ -6,16 +6,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from mmengine.dist import is_main_process
+
+from mmspike.datasets.annotation_mends import match_categories, merge_copies
 from mmspike.datasets.annotation_samples import check_sizes, is_shapeless
 from mmspike.errors import UserError
 
 # Of an object, COCO's layout demands these; without the others mmdet and its evaluator go on.
 DEMANDED = dict(
     images=('id', 'file_name', 'height', 'width'),
-    annotations=('id', 'image_id', 'category_id', 'bbox', 'area'),
+    annotations=('image_id', 'category_id', 'bbox', 'area'),
     categories=('id', 'name'),
 )
-IDS = ('id', 'image_id', 'category_id')
+IDS = ('image_id', 'category_id')
 BEYOND = 0.1  # Of a picture's side: boxes that reach further were hardly meant so.
 SOME = 0.1  # Of all objects: so many may be odd, as a few are even in COCO.
 # Why annotations are left out.
@@ -40,7 +43,7 @@ class AnnotationFile:
 
 
 def check_annotations(dataset: Any, told: dict) -> AnnotationFile:
-    """Check what a dataset has read of its annotation file.
+    """Check what a dataset has read of its annotation file, match classes by name, drop copies.
 
     Args:
         dataset: A `CocoDataset`.
@@ -51,7 +54,7 @@ def check_annotations(dataset: Any, told: dict) -> AnnotationFile:
 
     Raises:
         UserError: If the file is none of COCO's layout, if its categories are not the classes of
-            the dataset in their order, or if boxes, masks or sizes cannot be right.
+            the dataset, or if boxes, masks or sizes cannot be right.
     """
     path, test_mode = dataset.ann_file, dataset.test_mode
     if test_mode and told.get('annotations') is None:
@@ -68,7 +71,9 @@ def check_annotations(dataset: Any, told: dict) -> AnnotationFile:
             f"single class takes a comma: classes=('{names}',)."
         )
     _check_objects(told, path)
-    _check_categories(names, told['categories'], told['annotations'], path)
+    _check_categories(names, told['categories'], path)
+    match_categories(told, names, path)
+    merge_copies(told, path)
     sizes = {image['id']: (image['width'], image['height']) for image in told['images']}
     if len(sizes) < len(told['images']):
         ids = [image['id'] for image in told['images']]
@@ -117,7 +122,8 @@ def check_annotations(dataset: Any, told: dict) -> AnnotationFile:
             f'({file.objects} of others), so there is nothing to learn or to score; complete the '
             'file, or correct image_id.'
         )
-    check_sizes(dataset, told['images'])
+    if is_main_process():
+        check_sizes(dataset, told['images'])
     return file
 
 
@@ -169,12 +175,9 @@ def _check_objects(told: dict[str, list[dict]], path: str) -> None:
         )
 
 
-def _check_categories(
-    names: Sequence[str], categories: list[dict], annotations: list[dict], path: str
-) -> None:
-    """Demand that classes stand in the order of the categories, by which mmdet numbers them."""
+def _check_categories(names: Sequence[str], categories: list[dict], path: str) -> None:
+    """Demand names and ids that can be matched with the classes of a dataset."""
     by_id: dict[Any, str] = {}
-    by_name: dict[str, Any] = {}
     for category in categories:
         id, name = category['id'], category['name']
         if not isinstance(name, str) or not _is_id(id):
@@ -182,34 +185,15 @@ def _check_categories(
                 f"A category in '{path}' has the name {name!r} and the id {id!r}, but a text and a "
                 'number were expected; correct the file.'
             )
-        if id in by_id:
+        if by_id.setdefault(id, name) != name:
             raise UserError(
                 f"The categories '{by_id[id]}' and '{name}' in '{path}' have the same id {id}; "
                 'give each an id of its own.'
             )
-        if name in by_name and name in names:
-            used = {annotation['category_id'] for annotation in annotations}
-            unused = [i for i in (by_name[name], id) if i not in used]
-            way = 'rename one, or give its annotations the id of the other'
-            if unused:
-                way = f'take out that with id {unused[0]}, which no annotation uses, or rename it'
-            raise UserError(
-                f"Two categories in '{path}' have the same name '{name}' (ids {by_name[name]} and "
-                f'{id}), so mmdet would count them as two classes; {way}.'
-            )
-        by_id[id], by_name[name] = name, id
-    there = [category['name'] for category in categories]
-    if missing := [name for name in names if name not in there]:
-        shown = ', '.join(map(str, there[:20])) + (', ...' if len(there) > 20 else '')
+    if len(set(names)) < len(names):
         raise UserError(
-            f"The dataset has the class '{missing[0]}', but the categories of '{path}' are "
-            f'{shown}; write them into metainfo.classes of the dataset as they stand there.'
-        )
-    order = [name for name in there if name in names]
-    if order != list(names):
-        raise UserError(
-            f"metainfo.classes of the dataset is {tuple(names)}, but '{path}' has {tuple(order)}; "
-            'write the classes in the order of the categories, by which mmdet numbers them.'
+            f'metainfo.classes of the dataset is {tuple(names)}, which has a name twice; give each '
+            'class a name of its own.'
         )
 
 

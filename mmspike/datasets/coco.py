@@ -14,11 +14,12 @@ from mmspike.registry import DATASETS
 class CocoDataset(StockCocoDataset):
     """mmdet's `CocoDataset`, but annotations that cannot be right are refused in one sentence.
 
-    They are looked at as they are loaded, on the first process alone. The arguments are those of
+    Classes are matched by name, so order and ids of the categories do not matter. Entries of one
+    picture become one, and copies of objects are left out. The arguments are those of
     `mmdet.datasets.CocoDataset`; a dataset of your own is checked if it is derived from this one.
 
     Attributes:
-        annotation_file: What the file holds; None on the other processes.
+        annotation_file: What the file holds.
 
     Raises:
         UserError: As `mmspike.datasets.annotations.check_annotations`.
@@ -27,7 +28,7 @@ class CocoDataset(StockCocoDataset):
     annotation_file: AnnotationFile | None = None
 
     def COCOAPI(self, path: str) -> COCO:  # noqa: N802  # What the stock class loads the file with.
-        return _CheckedCOCO(self, path) if is_main_process() else COCO(path)
+        return _CheckedCOCO(self, path)
 
 
 class _CheckedCOCO(COCO):
@@ -46,13 +47,7 @@ class _CheckedCOCO(COCO):
             ) from error
 
     def createIndex(self) -> None:  # noqa: N802
-        path = self.owner.ann_file
         self.owner.annotation_file = check_annotations(self.owner, self.dataset)
         super().createIndex()
-        if len(self.anns) < len(self.dataset['annotations']):
-            raise UserError(
-                f"Annotation file '{path}' gives an id to more than one annotation: they are "
-                f'{len(self.dataset["annotations"])}, but their ids {len(self.anns)}; give each an '
-                'id of its own.'
-            )
-        compare_masks(self, path, loads_masks(self.owner))
+        if is_main_process():
+            compare_masks(self, self.owner.ann_file, loads_masks(self.owner))

@@ -95,7 +95,7 @@ def test_a_good_file_and_a_crowd(check):
 
 
 def test_mmdet_numbers_classes_by_the_file(tmp_path):
-    """The reason of the demand: this is what it does with another order."""
+    """The reason of `CocoDataset`: this is what the stock one does with another order."""
     (tmp_path / 'told.json').write_text(json.dumps(GOOD))
     with DefaultScope.overwrite_default_scope('mmdet'):
         dataset = DATASETS.build(
@@ -111,15 +111,69 @@ def test_mmdet_numbers_classes_by_the_file(tmp_path):
     assert names == ['dog', 'cat'], 'the first is a cat in the file'
 
 
-def test_classes(check):
-    with pytest.raises(UserError, match=r"\('dog', 'cat'\), but .* has \('cat', 'dog'\); write"):
-        check(classes=('dog', 'cat'))
-    with pytest.raises(UserError, match="has the class 'Cat', but the categories .* cat, dog, ox;"):
-        check(classes=('Cat', 'dog'))
+def warnings_in(records):
+    return [record.getMessage() for record in records if record.levelname == 'WARNING']
+
+
+def objects_of(dataset):
+    """Name and box of each object, by the file of its picture."""
+    infos = map(dataset.get_data_info, range(len(dataset)))
+    names = dataset.metainfo['classes']
+    return {
+        os.path.basename(info['img_path']): [
+            (names[one['bbox_label']], one['bbox']) for one in info['instances']
+        ]
+        for info in infos
+    }
+
+
+BOX = [4, 5, 14, 17]
+TOLD = {'a.png': [('cat', BOX), ('dog', BOX)], 'b.png': [('cat', BOX)]}
+
+
+@pytest.mark.parametrize('classes', [('cat', 'dog'), ('dog', 'cat'), ('dog', 'ox', 'cat')])
+@pytest.mark.parametrize('ids', [(1, 2, 5), (5, 0, 1), ('x', 'y', 'z')])
+def test_classes_are_matched_by_name(check, classes, ids):
+    """Neither the order nor the ids of categories matter; labels go by the classes."""
+
+    def renumber(told):
+        new = dict(zip((1, 2, 5), ids, strict=True))
+        told['categories'] = [{**c, 'id': new[c['id']]} for c in told['categories'][::-1]]
+        for annotation in told['annotations']:
+            annotation['category_id'] = new[annotation['category_id']]
+
+    assert objects_of(check(renumber, classes=classes)) == TOLD
+
+
+def test_classes_without_a_category(check, said):
+    """A file may list what occurs in it alone, but its other objects may be of the class."""
+    dataset = check(lambda told: told['categories'].pop(), classes=('ox', 'cat', 'dog'))
+    assert objects_of(dataset) == TOLD
+    (warning,) = warnings_in(said)
+    assert "has no category 'ox' (1 of 3 are missing)" in warning
+    with pytest.raises(UserError, match="has the class 'fox', but the categories .* cat, dog, ox;"):
+        check(classes=('cat', 'fox'))
+    with pytest.raises(UserError, match="has the class 'fox', but"):
+        check(lambda told: told.update(annotations=[]), classes=('fox',), test_mode=True)
+
+
+def test_names_in_capitals_and_with_spaces(check):
+    def rename(told):
+        told['categories'][0]['name'] = ' Cat'
+        told['categories'].append(dict(id=9, name='CAT'))
+        told['annotations'][2]['category_id'] = 9
+
+    assert objects_of(check(rename)) == TOLD
+    # Two classes that differ in capitals alone stand for themselves.
+    told = objects_of(check(rename, classes=('CAT', ' Cat', 'dog')))
+    assert [[name for name, _ in told[file]] for file in told] == [[' Cat', 'dog'], ['CAT']]
+
+
+def test_classes_of_the_config(check):
     with pytest.raises(UserError, match=r"is the text 'cat', but .* classes=\('cat',\)"):
         check(classes='cat')
-    with pytest.raises(UserError, match="has the class 'person', but"):
-        check(metainfo=None)  # Those of COCO.
+    with pytest.raises(UserError, match=r"is \('cat', 'cat'\), which has a name twice"):
+        check(classes=('cat', 'cat'))
 
 
 @pytest.mark.parametrize('told', ['[]', '{"images": []}', 'no JSON'])
@@ -139,7 +193,7 @@ def test_a_file_without_annotations(check):
 
 @pytest.mark.parametrize(
     'kind, key',
-    [('images', 'height'), ('annotations', 'area'), ('annotations', 'id'), ('categories', 'name')],
+    [('images', 'height'), ('annotations', 'area'), ('categories', 'name')],
 )
 def test_what_is_missing(check, kind, key):
     with pytest.raises(UserError, match=f"Number 1 of {kind} in '.*' has no {key}; each needs "):
@@ -156,8 +210,10 @@ def test_what_is_missing(check, kind, key):
         (dict(area=None), 'has the area None, but it must be a number'),
         (dict(iscrowd='0'), "has iscrowd '0', but it must be 0 or 1"),
         (dict(category_id=[1]), r'has the category_id \[1\], but it must be a whole number'),
-        (dict(category_id=True), 'has the category_id True, but it must be a whole number'),
-        (dict(image_id=7, id=True), 'has the id True, but it must be a whole number'),
+        (
+            dict(category_id=True, area=99, bbox=[4, 5, 9, 11]),
+            'has the category_id True, but it must be a whole number',
+        ),
         (dict(category_id=0), 'has category_id 0, which is not in categories'),
         (dict(segmentation=[]), 'has no segmentation, which a model with masks needs'),
         (dict(segmentation=[[1, 2, 3, 4]]), r'has the polygons \[\[1, 2, 3, 4\]\], but one needs'),
@@ -172,7 +228,10 @@ def test_a_few_polygons_without_three_points(check, said):
     """COCO has some; mmdet ignores them in training."""
 
     def change(told):
-        told['annotations'] = [{**deepcopy(told['annotations'][0]), 'id': i} for i in range(20)]
+        first = told['annotations'][0]
+        told['annotations'] = [
+            {**deepcopy(first), 'id': i, 'bbox': [4 + i / 20, 5, 10, 12]} for i in range(20)
+        ]
         told['annotations'][7]['segmentation'] = [[1, 2, 3, 4]]
         told['annotations'][8]['segmentation'].append([1, 2, 3, 4])
 
@@ -267,9 +326,16 @@ def test_sizes_that_are_none(check, size):
         check(lambda told: told['images'][1].update(height=size))
 
 
-def test_annotation_ids_that_come_twice(check):
-    with pytest.raises(UserError, match='an id to more than one annotation: they are 3, .* ids 2;'):
-        check(lambda told: told['annotations'][1].update(id=0))
+@pytest.mark.parametrize('ids', [(1, 1, 2), (0, 'a', None), ([1], True, 3)])
+def test_ids_of_annotations_that_are_none(check, ids):
+    """Nothing but their number matters."""
+
+    def change(told):
+        for annotation, id in zip(told['annotations'], ids, strict=True):
+            annotation['id'] = id
+
+    assert objects_of(check(change)) == TOLD
+    assert objects_of(check(lambda told: [a.pop('id') for a in told['annotations']])) == TOLD
 
 
 def test_two_categories_of_one_name(check):
@@ -278,15 +344,54 @@ def test_two_categories_of_one_name(check):
     def change(told):
         told['categories'].insert(0, dict(id=0, name='cat'))
 
-    with pytest.raises(
-        UserError, match=r"same name 'cat' \(ids 0 and 1\).* take out that with id 0"
-    ):
-        check(change)
-    with pytest.raises(UserError, match=r"same name 'cat' \(ids 0 and 1\)"):
-        check(change, classes=('cat', 'cat', 'dog'))
-    check(change, classes=('dog',))  # What no class needs does no harm.
-    with pytest.raises(UserError, match=r"same name 'cat' .*; rename one, or give its annotations"):
-        check(lambda told: told['categories'][1].update(name='cat'))  # Both are used.
+    assert objects_of(check(change)) == TOLD
+    assert (
+        objects_of(check(lambda told: [change(told), told['annotations'][0].update(category_id=0)]))
+        == TOLD
+    )
+
+
+@pytest.mark.parametrize('file_name', ['a.png', './a.png', 'x/../a.png'])
+def test_pictures_that_are_listed_twice(check, said, file_name):
+    """The objects of all entries, and each of them once, belong to the first."""
+
+    def change(told):
+        told['images'].append(dict(id=99, file_name=file_name, width=40, height=30))
+        told['annotations'] += [{**a, 'id': 9, 'image_id': 99} for a in told['annotations'][:1]]
+        told['annotations'][1]['image_id'] = 99
+
+    assert objects_of(check(change)) == TOLD
+    pictures, objects = warnings_in(said)
+    assert "lists pictures more than once (1 entries too many, such as of 'a.png')" in pictures
+    assert '1 of the 4 objects in' in objects
+    same_id = dict(id=7, file_name='a.png', width=40, height=30)
+    assert objects_of(check(lambda told: told['images'].append(same_id))) == TOLD
+
+
+@pytest.mark.parametrize(
+    'change, objects',
+    [
+        (dict(), 3),
+        (dict(bbox=[4.0, 5.001, 10, 12]), 3),
+        (dict(segmentation=[]), 3),
+        (dict(category_id=2), 4),
+        (dict(bbox=[4, 5, 10, 11]), 4),
+        (dict(iscrowd=1), 4),
+        (dict(segmentation=[[4, 5, 14, 17, 4, 17]]), 4),
+    ],
+)
+def test_objects_that_are_annotated_twice(check, said, change, objects):
+    """What differs in anything is another object."""
+
+    def add(told):
+        told['annotations'].insert(1, {**told['annotations'][0], 'id': 9, **change})
+        told['annotations'][2]['category_id'] = 5
+
+    found = objects_of(check(add, classes=('cat', 'dog', 'ox')))
+    assert sum(map(len, found.values())) == objects
+    copies = [text for text in warnings_in(said) if 'annotated twice' in text]
+    assert len(copies) == 4 - objects
+    assert all('1 of the 4 objects in' in text for text in copies)
 
 
 def test_two_categories_of_one_id(check):
@@ -350,7 +455,10 @@ def test_classes_that_are_not_used_are_told_without_a_warning(check, said):
 
 def test_validation_without_a_picture(check):
     with pytest.raises(UserError, match=r'of any of its 2 pictures \(3 of others\)'):
-        check(lambda told: [a.update(image_id=99) for a in told['annotations']], test_mode=True)
+        check(
+            lambda told: [a.update(image_id=99 + a['id']) for a in told['annotations']],
+            test_mode=True,
+        )
 
 
 def test_other_processes_look_at_nothing(check, monkeypatch):

@@ -1,7 +1,5 @@
 """A label is a place in a list of names: two lists that differ make the scores those of others."""
 
-import re
-
 import pytest
 from mmengine.dataset import BaseDataset, ConcatDataset, RepeatDataset
 
@@ -9,7 +7,6 @@ from mmspike.checks.classes import (
     check_same_classes,
     checkpoint_classes,
     classes_of,
-    compare_category_ids,
 )
 from mmspike.errors import UserError
 
@@ -45,23 +42,6 @@ def test_other_names_are_warned_of_once(monkeypatch):
 @pytest.mark.parametrize('own', [['ant', 'bee', 'cat'], ('ant', 'bee'), []])
 def test_lists_that_give_the_same_labels(monkeypatch, own):
     assert said(monkeypatch, ['ant', 'bee', 'cat'], 'A', own, 'B') == []
-
-
-@pytest.mark.parametrize('ids, named', [([1, 5], None), ([5, 1], "'ant' has the id 1 in .* but 5")])
-def test_ids_that_are_exchanged(monkeypatch, ids, named):
-    lines = []
-    monkeypatch.setattr(
-        'mmspike.checks.classes.print_log', lambda text, logger, level: lines.append(text)
-    )
-
-    def dataset(numbers):
-        made = BaseDataset(lazy_init=True, metainfo=dict(classes=('ant', 'bee')))
-        made.cat_ids = numbers
-        return made
-
-    compare_category_ids(RepeatDataset(dataset([1, 5]), 2, lazy_init=True), dataset(ids))
-    assert len(lines) == (named is not None)
-    assert named is None or re.search(named, lines[0])
 
 
 def test_where_the_classes_stand():
