@@ -56,9 +56,9 @@ def prepare_coco_metric(metric: Any) -> None:
             'the annotation file that the evaluator reads has no annotation, so there is nothing '
             'to score; give one that has, or write format_only=True to get the predictions alone.'
         )
-    moved = merge_copies(coco.dataset) if annotations else {}
-    metric.merged_pictures = getattr(metric, 'merged_pictures', {}) | moved
-    annotations = coco.dataset.get('annotations') or []
+    if annotations:
+        merge_copies(coco.dataset)
+        annotations = coco.dataset['annotations']
     counts: Counter[tuple[Any, Any]] = Counter()
     for annotation in annotations:
         if not annotation.get('iscrowd'):

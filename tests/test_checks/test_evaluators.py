@@ -87,6 +87,7 @@ def without(key, told):
         grid(2, first_id=0),
         grid(2, id='a'),
         without('iscrowd', grid(2)),
+        without('id', grid(2)),
         grid(2, iscrowd=None),
         grid(2, area=0),
     ],
