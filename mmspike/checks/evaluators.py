@@ -14,7 +14,8 @@ from mmengine.logging import print_log
 from mmengine.runner import Runner
 
 from mmspike.datasets.annotation_mends import match_categories, merge_copies
-from mmspike.datasets.annotation_samples import is_shapeless
+from mmspike.datasets.annotation_samples import is_blank, is_of_other_size, is_shapeless
+from mmspike.datasets.mask_mends import mend_masks
 from mmspike.errors import UserError
 
 COUNTED = 100  # Objects found of a class in a picture that COCO's mAP counts.
@@ -68,13 +69,17 @@ def prepare_coco_metric(metric: Any) -> None:
         missing = ''
         if not isinstance(annotation.get('area'), int | float):
             missing = 'no number as its area'
-        elif 'segm' in kinds and (not mask or is_shapeless(mask)):
+        elif 'segm' in kinds and (not mask or is_shapeless(mask) or is_blank(mask)):
             missing = 'no segmentation, which the metric segm needs'
+        elif 'segm' in kinds and annotation['image_id'] in coco.imgs:
+            missing = is_of_other_size(mask, coco.imgs[annotation['image_id']])
         if missing:
             raise UserError(
                 f'An annotation of picture {annotation["image_id"]} that the evaluator reads has '
                 f'{missing}; correct the file{", or set metric=bbox" if mask is None else ""}.'
             )
+    if 'segm' in kinds and annotations:
+        mend_masks(coco.dataset)
     _index(coco)
     (image, category), most = max(
         counts.items(), key=lambda item: item[1], default=((None, None), 0)

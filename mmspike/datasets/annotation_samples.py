@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any
 
+import numpy as np
 from mmengine.logging import print_log
 from PIL import Image
 from pycocotools import mask as masks
@@ -23,6 +24,7 @@ PICTURES, OBJECTS = 64, 2000  # So many are looked at, spread over the file.
 # How far a box may be from its mask: in pixels, or as a share of its longer side. Real ones fit to
 # a pixel.
 OFF, SHARE_OFF = 2, 0.1
+PIXEL = 0.95  # What most are off by is no tolerance of single ones.
 TIMES_OFF, AREA_OFF = 2, 16  # An area may be so many times that of its mask and pixels more.
 SOME = 0.01  # Of the objects: so many may be odd.
 
@@ -89,6 +91,7 @@ def compare_masks(coco: Any, path: str, needed: bool) -> None:
         and not is_shapeless(annotation['segmentation'])
     ]
     unfit: dict[str, list[str]] = dict(bbox=[], area=[])
+    larger = []
     for annotation in chosen:
         picture = annotation['image_id']
         try:
@@ -101,6 +104,7 @@ def compare_masks(coco: Any, path: str, needed: bool) -> None:
                 f"An annotation of picture {picture} in '{path}' has a segmentation that cannot be "
                 f'read ({error}); it must be a list of polygons [x, y, x, y, ...] or an RLE.'
             ) from error
+        larger.append([told - seen for told, seen in zip(annotation['bbox'], box, strict=True)][2:])
         if not _fits(annotation['bbox'], box, coco.imgs[picture]):
             shown = [round(value, 1) for value in box]
             unfit['bbox'].append(
@@ -111,6 +115,16 @@ def compare_masks(coco: Any, path: str, needed: bool) -> None:
                 f'{annotation["area"]} in picture {picture}, whose segmentation has {area:.0f} '
                 'pixels'
             )
+    middle = np.median(larger, 0) if larger else np.zeros(2)
+    if needed and abs(middle).min() >= PIXEL and middle.prod() > 0:
+        print_log(
+            f"In '{path}' half of the {len(larger)} masks looked at are {abs(middle[0]):.1f} pixels"
+            f' or more {"narrower" if middle[0] > 0 else "wider"} and {abs(middle[1]):.1f} '
+            f'{"lower" if middle[0] > 0 else "higher"} than their boxes; correct the boxes ([x, y, '
+            'width, height]) or the masks.',
+            logger='current',
+            level=logging.WARNING,
+        )
     for key, found in unfit.items():
         if len(found) > SOME * len(chosen):
             print_log(
@@ -148,3 +162,23 @@ def is_shapeless(mask: Any) -> bool:
     polygons = mask if isinstance(mask, list) else []
     valid = (isinstance(p, list) and len(p) >= 6 and len(p) % 2 == 0 for p in polygons)
     return bool(polygons) and not any(valid)
+
+
+def is_blank(mask: Any) -> bool:
+    """Tell whether a mask is an RLE without a pixel."""
+    counts = mask.get('counts') if isinstance(mask, dict) else None
+    if isinstance(counts, list):
+        return not any(counts[1::2])
+    try:
+        return isinstance(counts, str) and not masks.area(mask)
+    except (KeyError, TypeError, ValueError):
+        return False  # Other checks name it.
+
+
+def is_of_other_size(mask: Any, image: Mapping) -> str:
+    """Say of an RLE mask that its size is not that of its picture; empty if it is."""
+    size = [image['height'], image['width']]
+    told = mask.get('size') if isinstance(mask, dict) else None
+    if told is None or told == size:
+        return ''
+    return f'an RLE mask of the size {told}, but its picture has [height, width] {size}'

@@ -9,7 +9,13 @@ from typing import Any
 from mmengine.dist import is_main_process
 
 from mmspike.datasets.annotation_mends import match_categories, merge_copies
-from mmspike.datasets.annotation_samples import check_sizes, is_shapeless
+from mmspike.datasets.annotation_samples import (
+    check_sizes,
+    is_blank,
+    is_of_other_size,
+    is_shapeless,
+)
+from mmspike.datasets.mask_mends import mend_masks
 from mmspike.errors import UserError
 
 # Of an object, COCO's layout demands these; without the others mmdet and its evaluator go on.
@@ -23,7 +29,7 @@ BEYOND = 0.1  # Of a picture's side: boxes that reach further were hardly meant 
 SOME = 0.1  # Of all objects: so many may be odd, as a few are even in COCO.
 # Why annotations are left out.
 NO_PICTURE, OUTSIDE = 'of no picture in the file', 'outside their picture'
-SHAPELESS = 'of polygons with less than three points'
+SHAPELESS = 'of polygons with less than three points or masks without a pixel'
 OTHER_CLASS = 'of classes that the dataset does not use'
 
 
@@ -74,8 +80,8 @@ def check_annotations(dataset: Any, told: dict) -> AnnotationFile:
     _check_categories(names, told['categories'], path)
     match_categories(told, names, path)
     merge_copies(told, path)
-    sizes = {image['id']: (image['width'], image['height']) for image in told['images']}
-    if len(sizes) < len(told['images']):
+    images = {image['id']: image for image in told['images']}
+    if len(images) < len(told['images']):
         ids = [image['id'] for image in told['images']]
         twice = next(i for i, id in enumerate(ids) if id in ids[:i])
         raise UserError(
@@ -96,17 +102,25 @@ def check_annotations(dataset: Any, told: dict) -> AnnotationFile:
         mask = annotation.get('segmentation')
         if with_masks and not mask:
             wrong = wrong or 'has no segmentation, which a model with masks needs'
-        elif with_masks and is_shapeless(mask):
+        elif with_masks and (is_shapeless(mask) or is_blank(mask)):
+            annotation['segmentation'] = [[]]
             # In training mmdet ignores such an object; COCO's own evaluation dies of it.
             file.left_out[SHAPELESS] += 1
             if test_mode or file.left_out[SHAPELESS] > SOME * file.objects:
-                wrong = wrong or f'has the polygons {mask}, but one needs x, y of three points'
+                wrong = (
+                    wrong
+                    or f'has the mask {mask}, but a polygon needs three points and an RLE a pixel'
+                )
+        elif with_masks and annotation['image_id'] in images:
+            other = is_of_other_size(mask, images[annotation['image_id']])
+            wrong = wrong or (other and f'has {other}')
         if wrong:
             raise UserError(
                 f"An annotation of picture {annotation['image_id']} in '{path}' {wrong}; correct "
                 'the file.'
             )
-        size = sizes.get(annotation['image_id'])
+        image = images.get(annotation['image_id'])
+        size = (image['width'], image['height']) if image else None
         if size:
             beyond += _reaches_beyond(annotation['bbox'], size)
         if reason := _left_out(annotation, size, known):
@@ -118,10 +132,12 @@ def check_annotations(dataset: Any, told: dict) -> AnnotationFile:
         )
     if file.left_out[NO_PICTURE] == file.objects and (file.objects or not test_mode):
         raise UserError(
-            f"Annotation file '{path}' has no annotation of any of its {len(sizes)} pictures "
+            f"Annotation file '{path}' has no annotation of any of its {len(images)} pictures "
             f'({file.objects} of others), so there is nothing to learn or to score; complete the '
             'file, or correct image_id.'
         )
+    if with_masks and draws_polygons(dataset):
+        mend_masks(told, path)
     if is_main_process():
         check_sizes(dataset, told['images'])
     return file
@@ -239,3 +255,8 @@ def _reaches_beyond(box: list[float], size: tuple[float, float]) -> bool:
 def loads_masks(dataset: Any) -> bool:
     """Tell whether a step of a dataset's pipeline loads masks."""
     return any(getattr(step, 'with_mask', False) for step in dataset.pipeline.transforms)
+
+
+def draws_polygons(dataset: Any) -> bool:
+    """Tell whether all masks that a pipeline loads become pictures of pixels."""
+    return all(getattr(step, 'poly2mask', True) for step in dataset.pipeline.transforms)

@@ -88,7 +88,11 @@ def said():
 
 def test_a_good_file_and_a_crowd(check):
     check()
-    check(lambda told: told['annotations'][0].update(segmentation=dict(size=[30, 40], counts='1')))
+    check(
+        lambda told: told['annotations'][0].update(
+            segmentation=dict(size=[30, 40], counts=[155, 9, 1036])
+        )
+    )
     check(classes=('dog',)), check(classes=('cat', 'ox'))
     # A box may reach a little beyond.
     check(lambda told: told['annotations'][0].update(bbox=[30, 20, 12, 12]))
@@ -216,7 +220,17 @@ def test_what_is_missing(check, kind, key):
         ),
         (dict(category_id=0), 'has category_id 0, which is not in categories'),
         (dict(segmentation=[]), 'has no segmentation, which a model with masks needs'),
-        (dict(segmentation=[[1, 2, 3, 4]]), r'has the polygons \[\[1, 2, 3, 4\]\], but one needs'),
+        (
+            dict(segmentation=dict(size=[40, 30], counts=[0, 1200])),
+            r'has an RLE mask of the size \[40',
+        ),
+        (dict(segmentation=dict(size=[60, 80], counts=[0, 4800])), r'\[height, width\] \[30, 40\]'),
+        (dict(segmentation=dict(size=[30, 40], counts=[1200])), 'and an RLE a pixel'),
+        (dict(segmentation=dict(size=[30, 40], counts='PU1')), 'and an RLE a pixel'),
+        (
+            dict(segmentation=[[1, 2, 3, 4]]),
+            r'has the mask \[\[1, 2, 3, 4\]\], but a polygon needs',
+        ),
     ],
 )
 def test_one_annotation(check, change, said):
@@ -239,7 +253,7 @@ def test_a_few_polygons_without_three_points(check, said):
     assert '19 objects; of 20 in the annotations are left out: 1 of polygons with less than' in (
         said[-1].getMessage()
     )
-    with pytest.raises(UserError, match='has the polygons'):
+    with pytest.raises(UserError, match='has the mask'):
         check(change, test_mode=True)
 
 
@@ -260,7 +274,7 @@ def test_masks_that_cannot_be_read(check, mask):
     [
         (dict(bbox=[7, 8, 10, 12]), r'the bbox of 1 of 3 .* \[7, 8, 10, 12\] in picture 8'),
         (dict(bbox=[4, 5, 14, 17]), r'the bbox of 1 of 3 .* has \[4, 5, 10, 12\]'),  # Corners.
-        (dict(segmentation=[[0, 0, 1, 0, 1, 1]]), 'the bbox of 1 of 3'),
+        (dict(segmentation=[[0, 0, 4, 0, 4, 4]]), 'the bbox of 1 of 3'),
         (dict(segmentation=dict(size=[30, 40], counts=[0, 1200])), 'the bbox of 1 of 3'),
         (dict(area=900), 'the area of 1 of 3 .* 900 in picture 8, whose segmentation has'),
         (dict(area=12), 'the area of 1 of 3'),
@@ -272,6 +286,40 @@ def test_boxes_and_areas_that_do_not_fit_the_masks(check, said, change, named):
     check(lambda told: told['annotations'][2].update(change))
     (warning,) = [record for record in said if record.levelname == 'WARNING']
     assert re.search(named, warning.getMessage())
+
+
+@pytest.mark.parametrize(
+    'box, named',
+    [([4, 5, 9, 11], r'1\.0 pixels or more wider and 1\.0 higher'), ([3, 4, 12, 14], 'narrower')],
+)
+def test_boxes_that_are_off_throughout(check, said, box, named):
+    """Each is within its tolerance."""
+    check(lambda told: told['annotations'][2].update(bbox=box))
+    assert not warnings_in(said)
+
+    def change(told):
+        for annotation in told['annotations']:
+            annotation.update(bbox=box, segmentation=[[4, 5, 14, 5, 14, 17, 4, 17]])
+
+    check(change)
+    (warning,) = warnings_in(said)
+    assert 'half of the 3 masks looked at are' in warning and re.search(named, warning)
+
+
+@pytest.mark.parametrize('poly2mask', [True, False])
+def test_masks_as_the_loader_makes_them(check, poly2mask):
+    """Polygons through pixel centres, as OpenCV traces 10x12 pixels."""
+
+    def change(told):
+        for annotation in told['annotations']:
+            annotation['segmentation'] = [[4, 5, 13, 5, 13, 16, 4, 16]]
+
+    steps = [dict(type='LoadAnnotations', with_mask=True, poly2mask=poly2mask)]
+    dataset = check(change, pipeline=steps)
+    info = {**dataset.get_data_info(0), 'ori_shape': (30, 40)}
+    masks = dataset.pipeline(info)['gt_masks'].to_ndarray()
+    assert [mask.sum() for mask in masks] == [120 if poly2mask else 99] * 2
+    assert masks[0, 5:17, 4:14].all() == poly2mask
 
 
 def test_masks_beyond_the_picture_and_few_pixels(check, said):

@@ -180,11 +180,25 @@ def test_thresholds_as_a_list(metric):
         (dict(segmentation=[]), 'has no segmentation, which the metric segm needs'),
         (dict(segmentation=[[1, 2, 3, 4]]), 'has no segmentation'),
         (dict(area=None), 'no number as its area'),
+        (dict(segmentation=dict(size=[9, 9], counts=[0, 81])), r'an RLE mask of the size \[9, 9\]'),
     ],
 )
 def test_what_only_the_evaluation_reads(metric, changes, text):
     with pytest.raises(UserError, match=f'An annotation of picture 1 .*{text}'):
         metric(grid(2, **changes), metric=['bbox', 'segm'])
+
+
+def test_masks_are_those_of_the_dataset(metric):
+    """Polygons through pixel centres, as OpenCV traces them."""
+    told = grid(2)
+    for annotation in told['annotations']:
+        x, y, width, height = annotation['bbox']
+        right, low = x + width - 1, y + height - 1
+        annotation['segmentation'] = [[x, y, right, y, right, low, x, low]]
+    coco = metric(told, metric='segm')._coco_api
+    assert [coco.annToMask(one).sum() for one in coco.anns.values()] == [144, 144]
+    coco = metric(told, metric='bbox')._coco_api
+    assert [coco.annToMask(one).sum() for one in coco.anns.values()] == [121, 121]
 
 
 def test_nothing_to_score(metric):
