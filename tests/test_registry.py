@@ -170,6 +170,8 @@ OTHERS = [
 ]
 DATASET_ARGUMENTS = {
     'CocoDataset': dict(ann_file='told.json'),
+    'XMLDataset': dict(ann_file='list.txt'),
+    'VOCDataset': dict(ann_file='list.txt'),
     'HARDVS': dict(ann_file='list.txt'),
     'EventDataset': dict(sensor_size=(2, 2)),
 }
@@ -190,7 +192,7 @@ def library(name):
 
 
 def dataset_library(name):
-    return 'mmdet' if name == 'CocoDataset' else 'mmpretrain'
+    return 'mmpretrain' if name in ('HARDVS', 'EventDataset') else 'mmdet'
 
 
 def is_there(name):

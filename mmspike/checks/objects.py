@@ -13,6 +13,7 @@ from mmspike.errors import UserError
 # Shares of all objects above which a warning is due. In COCO two objects of 860,001 are less than a
 # pixel, and one of 85 is a crowd.
 FEW, MANY_CROWDS = 0.001, 0.1
+FEW_PICTURES = 0.02  # COCO has no object in one picture of 116.
 
 
 class HandedOut:
@@ -59,7 +60,7 @@ def tell_objects(files: Sequence[AnnotationFile], handed: Sequence[HandedOut], s
         split: ``train``, ``val`` or ``test``.
 
     Raises:
-        UserError: If there is no object left to learn from.
+        UserError: If there is no object left to learn or to score.
     """
     handed = [part for part in handed if part.has_objects]
     if not handed:
@@ -68,8 +69,10 @@ def tell_objects(files: Sequence[AnnotationFile], handed: Sequence[HandedOut], s
         sum(getattr(part, key) for part in handed) for key in ('images', 'objects', 'crowds')
     )
     left_out: Counter[str] = Counter()
+    pictures: Counter[str] = Counter()
     for file in files:
         left_out += file.left_out
+        pictures += file.pictures
     objects -= left_out[SHAPELESS]  # The dataset hands them out, and the loader ignores them.
     total = sum(file.objects for file in files)
     rest = total - left_out.total() - objects - crowds
@@ -80,22 +83,26 @@ def tell_objects(files: Sequence[AnnotationFile], handed: Sequence[HandedOut], s
         left_out['ignored as crowds'] = crowds
     reasons = ', '.join(f'{count} {reason}' for reason, count in left_out.most_common() if count)
     trained = not all(part.test_mode for part in handed)
-    if trained and not objects:
+    if not objects and (trained or total):
         why = f'all are left out: {reasons}' if reasons else 'the annotations have none'
         raise UserError(
-            f'{split}_dataloader has {images} images and no object to learn ({why}); correct the '
-            f'annotations{_names(files)}, or filter_cfg and metainfo.classes of the dataset.'
+            f'{split}_dataloader has {images} images and no object to learn or score ({why}); '
+            f'correct the annotations{_names(files)}, or filter_cfg or metainfo.classes of it.'
         )
     lost = left_out.total() - chosen - crowds
     if any(part.is_part for part in handed):
         lost -= max(rest, 0)
     many = lost > FEW * total or crowds > MANY_CROWDS * (total or objects + crowds)
+    fewer = ', '.join(f'{count} images {reason}' for reason, count in pictures.items())
+    # Who chooses some classes has pictures of others.
+    many_pictures = pictures.total() > FEW_PICTURES * images and not chosen
     print_log(
         f'{split}: {images} images, {objects} objects'
         + (f'; of {total} in the annotations are left out: {reasons}' if reasons else '')
-        + (f'; correct them{_names(files)} if that is not meant' if many else ''),
+        + (f'; correct them{_names(files)} if that is not meant' if many else '')
+        + (f'; left out are {fewer}' if fewer else ''),
         logger='current',
-        level=logging.WARNING if many else logging.INFO,
+        level=logging.WARNING if many or many_pictures else logging.INFO,
     )
 
 

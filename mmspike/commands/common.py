@@ -3,7 +3,7 @@
 import os
 import sys
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -36,11 +36,12 @@ from mmspike.process import add_hook, leave_group, use_cpu_well, use_launcher
 # Those of mmspike's own configs, for any other.
 HOOKS = 'mmspike.CheckWeightsHook', 'mmspike.FollowModelHook', 'mmspike.CompileNeuronsHook'
 
-STOCK_COCO = 'CocoDataset', 'mmdet.CocoDataset', 'mmdet.datasets.coco.CocoDataset'
-STOCK_METRIC = (
-    'CocoMetric',
-    'mmdet.CocoMetric',
-    'mmdet.evaluation.metrics.coco_metric.CocoMetric',
+# What of mmdet is exchanged for mmspike's, by the name of its class, and the modules it lies in.
+CHECKED = dict(
+    CocoDataset='mmdet.datasets.coco',
+    XMLDataset='mmdet.datasets.xml_style',
+    VOCDataset='mmdet.datasets.voc',
+    CocoMetric='mmdet.evaluation.metrics.coco_metric',
 )
 
 
@@ -102,25 +103,23 @@ def prepare(args: Namespace, splits: Sequence[str]) -> Config:
 
 
 def use_checked_datasets(config: Config, splits: Sequence[str]) -> None:
-    """Exchange mmdet's `CocoDataset` and `CocoMetric` for mmspike's, which check the annotations.
+    """Exchange datasets and metric of mmdet for mmspike's, which check and match annotations.
 
     Args:
         config: The config to complete.
         splits: Which of ``train``, ``val`` and ``test`` will run.
     """
     for split in splits:
-        for dataset in dataset_configs((config.get(f'{split}_dataloader') or {}).get('dataset')):
-            if _name_of(dataset) in STOCK_COCO:
-                dataset['type'] = 'mmspike.CocoDataset'
+        loader = config.get(f'{split}_dataloader') or {}
         metrics = config.get(f'{split}_evaluator') or []
-        for metric in [metrics] if isinstance(metrics, dict) else metrics:
-            if _name_of(metric) in STOCK_METRIC:
-                metric['type'] = 'mmspike.CocoMetric'
-
-
-def _name_of(config: Mapping) -> object:
-    kind = config.get('type')
-    return f'{kind.__module__}.{kind.__name__}' if isinstance(kind, type) else kind
+        metrics = [metrics] if isinstance(metrics, dict) else metrics
+        for part in (*dataset_configs(loader.get('dataset')), *metrics):
+            kind = part.get('type')
+            if isinstance(kind, type):
+                kind = f'{kind.__module__}.{kind.__name__}'
+            for name, module in CHECKED.items():
+                if kind in (name, f'mmdet.{name}', f'{module}.{name}'):
+                    part['type'] = f'mmspike.{name}'
 
 
 def check_dataset(runner: Runner, split: str, report: RunReport) -> list[str]:

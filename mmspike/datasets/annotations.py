@@ -30,6 +30,8 @@ SOME = 0.1  # Of all objects: so many may be odd, as a few are even in COCO.
 # Why annotations are left out.
 NO_PICTURE, OUTSIDE = 'of no picture in the file', 'outside their picture'
 SHAPELESS = 'of polygons with less than three points or masks without a pixel'
+EMPTY = 'without an object (filter_cfg.filter_empty_gt=False keeps them)'
+SMALL = 'smaller than filter_cfg.min_size'
 OTHER_CLASS = 'of classes that the dataset does not use'
 
 
@@ -41,11 +43,31 @@ class AnnotationFile:
         path: The file.
         objects: Number of its annotations.
         left_out: Number of annotations that the dataset leaves out, by the reason.
+        pictures: Number of pictures that ``filter_cfg`` leaves out, by the reason.
     """
 
     path: str
     objects: int = 0
     left_out: Counter[str] = field(default_factory=Counter)
+    pictures: Counter[str] = field(default_factory=Counter)
+
+
+class CountFiltered:
+    """A mixin for datasets of mmdet: counts the pictures that ``filter_cfg`` leaves out."""
+
+    annotation_file: AnnotationFile | None
+    data_list: list[dict]
+    filter_cfg: dict | None
+
+    def filter_data(self) -> list[dict]:
+        kept = super().filter_data()  # type: ignore[misc]
+        stay, smallest = set(map(id, kept)), (self.filter_cfg or {}).get('min_size', 0)
+        file = self.annotation_file
+        for info in self.data_list:
+            if file and id(info) not in stay:
+                small = min(info['width'], info['height']) < smallest
+                file.pictures[SMALL if small else EMPTY] += 1
+        return kept
 
 
 def check_annotations(dataset: Any, told: dict) -> AnnotationFile:

@@ -5,13 +5,18 @@ from mmdet.datasets.api_wrappers import COCO
 from mmengine.dist import is_main_process
 
 from mmspike.datasets.annotation_samples import compare_masks
-from mmspike.datasets.annotations import AnnotationFile, check_annotations, loads_masks
+from mmspike.datasets.annotations import (
+    AnnotationFile,
+    CountFiltered,
+    check_annotations,
+    loads_masks,
+)
 from mmspike.errors import UserError
 from mmspike.registry import DATASETS
 
 
 @DATASETS.register_module()
-class CocoDataset(StockCocoDataset):
+class CocoDataset(CountFiltered, StockCocoDataset):
     """mmdet's `CocoDataset`, but annotations that cannot be right are refused in one sentence.
 
     Classes are matched by name, so order and ids of the categories do not matter. Entries of one

@@ -9,7 +9,7 @@ from mmengine.logging import print_log
 from mmspike.compat import make_torchvision_importable
 
 # Modules here, by the library that they need.
-MODULES = dict(mmdet=('coco',), mmpretrain=('events', 'hardvs'))
+MODULES = dict(mmdet=('coco', 'voc'), mmpretrain=('events', 'hardvs'))
 
 for library in filter(find_spec, MODULES):
     make_torchvision_importable()  # Both import it.

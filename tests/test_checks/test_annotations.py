@@ -493,6 +493,29 @@ def test_images_that_are_left_out(check, said):
     check(shrink, filter_cfg=dict(min_size=30))
     assert said[-1].levelname == 'WARNING'
     assert 'of 4 in the annotations are left out: 1 in images that' in said[-1].getMessage()
+    assert '; left out are 1 images smaller than filter_cfg.min_size' in said[-1].getMessage()
+
+
+@pytest.mark.parametrize('classes, level', [(('cat', 'dog'), 'WARNING'), (('dog',), 'INFO')])
+def test_pictures_without_objects(check, said, classes, level):
+    """Those of other classes than chosen are left out on purpose."""
+    b_is_empty = None if classes == ('dog',) else lambda told: told['annotations'].pop()
+    assert len(check(b_is_empty, classes, filter_cfg=dict(filter_empty_gt=True))) == 1
+    assert (
+        said[-1]
+        .getMessage()
+        .endswith(
+            'left out are 1 images without an object (filter_cfg.filter_empty_gt=False keeps them)'
+        )
+    )
+    assert said[-1].levelname == level
+    assert len(check(b_is_empty, classes, filter_cfg=dict(filter_empty_gt=False))) == 2
+
+
+def test_nothing_to_score(check):
+    """Of a file with objects none is handed out."""
+    with pytest.raises(UserError, match=r'2 images and no object to .* score .*3 of area 0'):
+        check(lambda told: [a.update(area=0) for a in told['annotations']], test_mode=True)
 
 
 def test_classes_that_are_not_used_are_told_without_a_warning(check, said):
@@ -527,7 +550,7 @@ def test_the_stock_dataset_is_exchanged_whatever_wraps_it():
         use_checked_datasets(config, ('train', 'val'))
         first, second = config.train_dataloader.dataset.dataset.datasets
         assert first == dict(type='mmspike.CocoDataset', ann_file='a.json')
-        assert second == dict(type='VOCDataset')
+        assert second == dict(type='mmspike.VOCDataset')
     config = datasets('my.CocoDataset')
     use_checked_datasets(config, ('train',))
     assert config.train_dataloader.dataset.dataset.datasets[0].type == 'my.CocoDataset'
