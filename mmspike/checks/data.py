@@ -299,11 +299,23 @@ def check_detector(runner: Runner, split: str) -> None:
 
 def _check_class_weights(model: nn.Module) -> None:
     for name, head in model.named_modules():
-        losses = getattr(head, 'loss_decode', None)
-        for loss in losses if isinstance(losses, nn.ModuleList) else [losses]:
-            weights = getattr(loss, 'class_weight', None)
-            if weights is not None and len(weights) != head.num_classes:
-                raise UserError(
-                    f'{name}.loss_decode.class_weight has {len(weights)} numbers, but num_classes '
-                    f'of {name} is {head.num_classes}; give one for each class, or None.'
-                )
+        for key in ('loss_decode', 'loss_module', 'loss_cls'):
+            losses = getattr(head, key, None)
+            for loss in losses if isinstance(losses, nn.ModuleList) else [losses]:
+                weights: Any = getattr(loss, 'class_weight', None)
+                if not hasattr(weights, '__len__') or not hasattr(head, 'num_classes'):
+                    continue
+                outputs = _scores_of(head, loss) if key == 'loss_cls' else head.num_classes
+                if len(weights) != outputs:
+                    last = ', the last for the background' if outputs > head.num_classes else ''
+                    raise UserError(
+                        f'{name}.{key}.class_weight has {len(weights)} numbers, but num_classes '
+                        f'of {name} is {head.num_classes}; give {outputs}{last}, or None.'
+                    )
+
+
+def _scores_of(head: Any, loss: Any) -> int:
+    """Count the scores of a detector's head; of a softmax the last one is the background's."""
+    outputs = getattr(getattr(head, 'fc_cls', None), 'out_features', None)
+    softmax = not getattr(loss, 'use_sigmoid', False)
+    return outputs or getattr(head, 'cls_out_channels', head.num_classes + softmax)
