@@ -23,6 +23,7 @@ from mmspike.checks.data import (
     inner_datasets,
 )
 from mmspike.checks.evaluators import check_evaluators
+from mmspike.checks.frames import check_frames
 from mmspike.checks.misspelt import name_misspellings
 from mmspike.checks.settings import check_values
 from mmspike.commands.loaded_pictures import draw_loaded
@@ -134,6 +135,8 @@ def check_dataset(runner: Runner, split: str, report: RunReport) -> list[str]:
         report.pictures(draw_loaded(runner, split))
     if split != 'train':
         check_evaluators(runner, split, inner_datasets(dataset))
+        metrics = getattr(runner, f'{split}_loop').evaluator.metrics
+        check_frames(inner_datasets(dataset), split, metrics)
     return classes_of(dataset)
 
 
