@@ -1,7 +1,7 @@
 """Test pipelines: picture, truth and prediction must stay in one frame."""
 
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy, deepcopy
 from typing import Any
@@ -11,7 +11,9 @@ import torch
 from mmengine.dist import is_main_process
 
 from mmspike.errors import UserError
+from mmspike.registry import TRANSFORMS
 
+LIBRARIES = {'mmdet', 'mmseg'}
 DRAWS = 8  # Random steps are tried so often, those with a probability always at 1.
 SEARCHED = 100  # Pictures among which one with an object is looked for.
 # Where a mark lies in the picture: left, top, right, low. Mirrored or turned it is elsewhere.
@@ -46,19 +48,39 @@ def check_frames(datasets: Iterable[Any], split: str, metrics: Sequence[Any]) ->
     reads_truth = any(not hasattr(metric, '_coco_api') for metric in metrics)
     for dataset in datasets if is_main_process() else ():
         libraries = {kind.__module__.partition('.')[0] for kind in type(dataset).__mro__}
-        library = next(iter(libraries & {'mmdet', 'mmseg'}), '')
+        library = next(iter(libraries & LIBRARIES), '')
         steps = getattr(getattr(dataset, 'pipeline', None), 'transforms', None)
         if not library or not steps or not len(dataset):
             continue
-        with _own_randomness():
-            try:
-                found = _first_that_moves(steps, _picture_of(dataset), library, reads_truth)
-            except Exception:  # Whatever a step does not take, it says when it runs.
-                continue
-        if found:
-            raise UserError(
-                f'{found[0]} in the pipeline of {split}_dataloader {found[1].format(library)}.'
-            )
+        _check(steps, _picture_of(dataset), split, library, reads_truth)
+
+
+def check_pipeline(steps: Iterable[Mapping], library: str) -> None:
+    """Send a mark through a test pipeline of which no truth is read; see `check_frames`.
+
+    Args:
+        steps: Configs of its steps behind the loader.
+        library: Whose steps they are.
+
+    Raises:
+        UserError: If a step moves the picture otherwise than the library's models undo.
+    """
+    if library in LIBRARIES:
+        image = np.zeros((240, 320, 3), np.uint8)
+        info = dict(img=image, img_shape=image.shape[:2], ori_shape=image.shape[:2], img_path='')
+        _check([TRANSFORMS.build(step) for step in steps], info, 'test', library, False)
+
+
+def _check(steps: Sequence, info: dict, split: str, library: str, reads_truth: bool) -> None:
+    with _own_randomness():
+        try:
+            found = _first_that_moves(steps, info, library, reads_truth)
+        except Exception:  # Whatever a step does not take, it says when it runs.
+            return
+    if found:
+        raise UserError(
+            f'{found[0]} in the pipeline of {split}_dataloader {found[1].format(library)}.'
+        )
 
 
 def _picture_of(dataset: Any) -> dict:

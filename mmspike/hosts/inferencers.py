@@ -23,6 +23,7 @@ from mmspike.checkpoint import (
     load_checkpoint_file,
     plain_data_only,
 )
+from mmspike.checks.frames import check_pipeline
 from mmspike.checks.misspelt import name_misspellings
 from mmspike.checks.weights import (
     check_fits,
@@ -72,13 +73,14 @@ class HostModel:
         self.library = library_of(config)
         weights = load_checkpoint_file(checkpoint) if checkpoint else None
         config = inference_config(config, self.library)
-        loader = config.test_dataloader.dataset.pipeline[0]
+        loader, *steps = config.test_dataloader.dataset.pipeline
         # Files of this machine need no backend.
         options = {k: v for k, v in loader.items() if k not in ('type', 'backend_args')}
         self._loader = LoadImageFromFile(**options)
         with DefaultScope.overwrite_default_scope(self.library.name), name_misspellings(config):
             self._inferencer = self.library.build_inferencer(config, self.device)
             self.meta = dataset_meta(config, weights, self.library)
+            check_pipeline(steps, self.library.name)
         self.model: nn.Module = revert_sync_batchnorm(self._inferencer.model).eval()
         if weights and checkpoint:
             check_fits(self.model, weights, checkpoint)

@@ -13,7 +13,7 @@ from mmengine.registry import DefaultScope
 from PIL import Image
 
 from mmspike.checks.data import dataset_configs
-from mmspike.checks.frames import check_frames
+from mmspike.checks.frames import check_frames, check_pipeline
 from mmspike.config import load_config
 from mmspike.errors import UserError
 
@@ -177,3 +177,14 @@ def test_pipelines_of_the_libraries(check, library):
         config = Config.fromfile(folder / name)
         for dataset in dataset_configs(config.test_dataloader.dataset):
             check(library, dataset.get('pipeline') or config.test_pipeline)
+
+
+@pytest.mark.parametrize('library', STOCK)
+def test_a_pipeline_that_inference_reads(library):
+    pytest.importorskip(library, reason='its pipelines are checked')
+    resize, flip = dict(type='Resize', scale=(80, 60)), dict(type='RandomFlip', prob=0.5)
+    shift = dict(type='RandomCrop', crop_size=(30, 40))
+    with DefaultScope.overwrite_default_scope(library):
+        check_pipeline([resize, PACK[library]], library)
+        with pytest.raises(UserError, match='moves the picture'):
+            check_pipeline([resize, flip if library == 'mmdet' else shift, PACK[library]], library)
