@@ -34,9 +34,11 @@ from mmspike.commands.console_log import build_runner, quiet_console
 from mmspike.commands.run_report import RunReport
 from mmspike.config import check_variable
 from mmspike.errors import UserError
+from mmspike.hosts import library_of
 from mmspike.process import add_hook
 
 # Those of mmspike's own configs, for any other.
+USUAL_GAIN = 0.1  # What mmengine's EarlyStoppingHook wants by default.
 HOOKS = 'mmspike.CheckFiniteLossHook', 'mmspike.CheckScheduleHook', 'mmspike.RepeatableRunHook'
 
 
@@ -70,7 +72,10 @@ def _train(args: Namespace, config: Config) -> Runner:
     checkpoint = load_checkpoint_file(path) if path and is_local(path) else None
     if checkpoint and resume:
         check_resumable(checkpoint, path)
+    adjusted = suit_early_stopping(config)
     runner = build_runner(config, args.verbose)
+    if adjusted:
+        runner.logger.warning(adjusted)
     report = RunReport(runner, 'Training', pretrained=', '.join(pretrained), weights=path)
     check_teacher(runner.model)
     if path:
@@ -142,6 +147,26 @@ def _set_train_options(config: Config, args: Namespace) -> None:
     if saving and saving.get('type', 'CheckpointHook') == 'CheckpointHook':
         default_hooks['checkpoint'] = {**saving, 'type': 'mmspike.WholeCheckpointHook'}
         config.default_hooks = default_hooks
+
+
+def suit_early_stopping(config: Config) -> str | None:
+    """Let early stopping want as small a gain of metrics to 1 as of metrics to 100.
+
+    Args:
+        config: The config to complete, where its EarlyStoppingHook has no ``min_delta``.
+
+    Returns:
+        What was done, for the log; None if nothing.
+    """
+    gain = USUAL_GAIN * library_of(config).full_score / 100
+    for hook in config.get('custom_hooks') or [] if gain != USUAL_GAIN else []:
+        if 'EarlyStoppingHook' in str(hook.get('type')) and 'min_delta' not in hook:
+            hook['min_delta'] = gain
+            return (
+                f"EarlyStoppingHook has no min_delta, and mmengine's of {USUAL_GAIN} is made for "
+                f'metrics to 100: it is {gain:g} here.'
+            )
+    return None
 
 
 def _use_amp(config: Config) -> None:

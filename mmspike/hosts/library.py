@@ -28,6 +28,7 @@ class Library:
         class_metric: Its usual metric.
         behind_flips: What transforms have in their names that must stand behind the flips of
             test-time augmentation.
+        full_score: What the metrics of a perfect model are.
         usual_size: Pixels of a side at which its models are compared, None if there is no such.
     """
 
@@ -38,6 +39,7 @@ class Library:
     class_metric: str
     tta_model: dict | None = None
     behind_flips: str | None = None
+    full_score: float = 100.0
     usual_size: int | None = None
 
     def make_sample(self, **meta: Any) -> Any:

@@ -23,6 +23,7 @@ class MMDet(Library):
     hook = 'DetVisualizationHook'
     visualizer = 'DetLocalVisualizer'
     class_metric = 'CocoMetric'
+    full_score = 1.0
     tta_model = dict(
         type='DetTTAModel',
         tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100),
