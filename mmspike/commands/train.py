@@ -158,9 +158,11 @@ def suit_early_stopping(config: Config) -> str | None:
     Returns:
         What was done, for the log; None if nothing.
     """
-    gain = USUAL_GAIN * library_of(config).full_score / 100
-    for hook in config.get('custom_hooks') or [] if gain != USUAL_GAIN else []:
-        if 'EarlyStoppingHook' in str(hook.get('type')) and 'min_delta' not in hook:
+    for hook in config.get('custom_hooks') or []:
+        if 'EarlyStoppingHook' not in str(hook.get('type')) or 'min_delta' in hook:
+            continue
+        gain = USUAL_GAIN * library_of(config).full_score / 100
+        if gain != USUAL_GAIN:
             hook['min_delta'] = gain
             return (
                 f"EarlyStoppingHook has no min_delta, and mmengine's of {USUAL_GAIN} is made for "
