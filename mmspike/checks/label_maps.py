@@ -9,10 +9,9 @@ import numpy as np
 from mmengine.logging import print_log
 from PIL import Image
 
-from mmspike.datasets.transforms import training_ids
+from mmspike.datasets.transforms import IMAGES, training_ids
 from mmspike.errors import UserError
 
-IMAGES = ('.bmp', '.jpeg', '.jpg', '.png', '.ppm', '.pgm', '.tif', '.tiff', '.webp')
 LABELS = 'seg_map_path'
 IGNORED = 255  # The id of pixels without a class, in every dataset of mmseg.
 LOOKED_AT = 64  # Label maps, spread over the dataset.

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mmspike.commands.inferencer import Inferencer, check_score
-from mmspike.commands.media import find_images, is_video, picture_parser
+from mmspike.commands.media import find_images, is_video, passed_over, picture_parser
 from mmspike.errors import UserError
 
 NAMED = 3  # So many broken images are named; the others stand in the JSON.
@@ -43,7 +43,12 @@ def infer(argv: Sequence[str] | None = None) -> dict:
     result = inferencer(args.input, out_dir, args.score_thr)
     print(f"{len(result['predictions'])} done; pictures and predictions.json are in '{out_dir}'")
     failed = result['failed']
-    if failed:
+    if Path(args.input).expanduser().is_dir() and (others := passed_over(args.input)):
+        print(others)
+    if failed and is_video(args.input):
+        # What can be read is done, and some files tell of more frames than they ever had.
+        print(f'Warning: {failed[0]["reason"]}.')
+    elif failed:
         named = ', '.join(f"'{Path(entry['file']).name}'" for entry in failed[:NAMED])
         raise UserError(
             f'{len(failed)} of {len(failed) + len(result["predictions"])} images could not be used '

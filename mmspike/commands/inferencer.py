@@ -103,8 +103,8 @@ class Inferencer:
 
         Returns:
             ``predictions``, an entry for each image or frame; ``failed``, the images that could not
-            be used, by file or place in the list; and ``visualization``, the pictures, if
-            `return_vis` is set.
+            be used, by file or place in the list, or a video of which frames are missing; and
+            ``visualization``, the pictures, if `return_vis` is set.
 
         Raises:
             UserError: If there is no input, the only one cannot be used, or the threshold is no
@@ -242,6 +242,8 @@ class _Run:
                 if writer and picture is not None:
                     writer.write(picture)
                     entry['video'] = _with_folder(writer.path)
+            if missing := video.missing(len(self.predictions)):
+                self.failed.append(dict(file=str(video.path), reason=missing))
         finally:
             if writer:
                 writer.close()

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 from PIL import Image, ImageOps
 
-from mmspike.checks.label_maps import IMAGES
 from mmspike.config import config_parser
+from mmspike.datasets.transforms import IMAGES
 from mmspike.errors import UserError
 
 VIDEOS = ('.avi', '.gif', '.m4v', '.mkv', '.mov', '.mp4', '.mpeg', '.mpg', '.webm')
@@ -75,6 +75,20 @@ def find_images(path: str | Path) -> list[Path]:
     return [path]
 
 
+def passed_over(folder: str | Path) -> str:
+    """Say what lies in a folder beside its images; nothing if there is nothing else.
+
+    Args:
+        folder: The folder.
+    """
+    images = set(find_images(folder))
+    others = sorted(p.name for p in Path(folder).expanduser().iterdir() if p not in images)
+    others = [name for name in others if not name.startswith('.')]
+    if not others:
+        return ''
+    return f"{len(others)} in '{folder}' passed over, which are no images, such as '{others[0]}'"
+
+
 def make_folder(folder: Path) -> Path:
     """Make a folder for output, and return it.
 
@@ -137,6 +151,19 @@ class Video:
             yield frame
             frame = self._capture.read()[1]
         self._capture.release()
+
+    def missing(self, read: int) -> str:
+        """Say how many of the frames that the file tells of are missing; nothing if none is.
+
+        Args:
+            read: How many frames could be read.
+        """
+        if read >= self.num_frames:
+            return ''
+        return (
+            f"of the {self.num_frames} frames that '{self.path}' tells of, {read} could be read; "
+            'copy or download it again if it is not whole'
+        )
 
 
 class VideoWriter:

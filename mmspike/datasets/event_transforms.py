@@ -20,9 +20,7 @@ from mmspike.neurons import check_time_steps
 from mmspike.registry import TRANSFORMS
 
 from .event_files import check_events, read_events
-from .transforms import LoadImageFromFile
-
-FRAME_SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp')
+from .transforms import IMAGES, LoadImageFromFile
 
 
 @TRANSFORMS.register_module()
@@ -261,10 +259,10 @@ def list_frames(folder: str) -> list[str]:
             f"Frame folder '{folder}' cannot be opened ({error.strerror}); restore it or take the "
             'sample out of the dataset.'
         ) from error
-    names = [name for name in names if name.lower().endswith(FRAME_SUFFIXES)]
+    names = [name for name in names if name.lower().endswith(IMAGES)]
     if not names:
         raise UserError(
-            f"Frame folder '{folder}' holds no frame ({', '.join(FRAME_SUFFIXES)}); put the "
+            f"Frame folder '{folder}' holds no frame ({', '.join(IMAGES)}); put the "
             'frames there or take the sample out of the dataset.'
         )
     names.sort(key=lambda name: [int(s) if s.isdecimal() else s for s in re.split(r'(\d+)', name)])

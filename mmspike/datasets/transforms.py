@@ -14,6 +14,7 @@ from PIL.Image import DecompressionBombError
 from mmspike.errors import UserError
 from mmspike.registry import TRANSFORMS
 
+IMAGES = ('.bmp', '.jpeg', '.jpg', '.png', '.ppm', '.pgm', '.tif', '.tiff', '.webp')
 ORIENTATION = 0x0112  # The tag of EXIF.
 SIDEWAYS = 5  # From here on the tag exchanges width and height.
 TURNED = ('color', 'grayscale')  # The color_type with which mmcv turns a picture as its EXIF says.

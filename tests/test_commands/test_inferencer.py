@@ -260,6 +260,33 @@ def test_video_gives_a_video_and_an_entry_a_frame(model, picture, tmp_path):
     assert shown and frame.shape[0] == 480 and frame.shape[1] > 640, 'the legend stands beside'
 
 
+def test_a_video_of_which_the_end_is_missing(model, tmp_path, capsys):
+    """A copy that broke off: what can be read is done, and how much that is, said."""
+    whole, cut = tmp_path / 'whole.avi', tmp_path / 'cut.avi'
+    writer = cv2.VideoWriter(str(whole), cv2.VideoWriter_fourcc(*'MJPG'), 5, (64, 48))
+    for _ in range(8):
+        writer.write(np.roll(scene(), 8, axis=1))
+    writer.release()
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    written = run(model('mmpretrain'), cut, tmp_path / 'out')
+    read = len(written['predictions'])
+    assert 0 < read < 8
+    (failed,) = written['failed']
+    assert f'of the 8 frames that \'{cut}\' tells of, {read} could be read' in failed['reason']
+    assert failed['reason'] in capsys.readouterr().out
+    assert run(model('mmpretrain'), whole, tmp_path / 'out')['failed'] == []
+
+
+def test_what_a_folder_holds_beside_pictures_is_said(model, picture, tmp_path, capsys):
+    folder = tmp_path / 'in'
+    folder.mkdir()
+    for name in ('a.png', 'b.heic', 'clip.mp4', '.hidden'):
+        (folder / name).write_bytes(picture.read_bytes())
+    written = run(model('mmpretrain'), folder, tmp_path / 'out')
+    assert len(written['predictions']) == 1
+    assert f"2 in '{folder}' passed over" in capsys.readouterr().out
+
+
 def test_arrays_in_and_pictures_back_without_files(model, picture):
     inferencer = Inferencer(*model('mmpretrain'))
     image = cv2.imread(str(picture))

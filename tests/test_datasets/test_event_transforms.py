@@ -169,6 +169,15 @@ def test_frames_are_evenly_chosen_in_the_order_of_their_numbers(folder, steps, n
     assert [int(frame[0].unique()) for frame in frames] == list(numbers)
 
 
+def test_frames_of_other_suffixes_are_frames_too(folder):
+    for number in range(2, 13, 2):
+        frame = cv2.imread(str(folder / f'{number}.png'))
+        (folder / f'{number}.png').unlink()
+        cv2.imwrite(str(folder / f'{number}.TIFF'), frame)
+    frames = FramesToTensor().transform(load_frames(folder, 12))['img']
+    assert [int(frame[0].unique()) for frame in frames] == list(range(1, 13))
+
+
 def test_the_order_of_colours(folder):
     bgr, rgb = (
         FramesToTensor().transform(load_frames(folder, 2, to_rgb=to_rgb))['img']
