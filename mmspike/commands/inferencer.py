@@ -22,8 +22,10 @@ from mmspike.commands.media import (
     is_video,
     make_folder,
 )
+from mmspike.datasets.transforms import to_file_ids
 from mmspike.errors import UserError
 from mmspike.hosts.inferencers import HostModel
+from mmspike.hosts.outputs import output_names
 
 TASKS = dict(mmdet='detection', mmseg='segmentation', mmpretrain='classification')
 NUM_BEST = 5
@@ -161,15 +163,15 @@ class Inferencer:
         return dict(instances=instances), lambda image: painter.detections(image, found)
 
     def _segmentation(self, sample: Any) -> tuple[dict, Callable]:
-        label_map = sample.pred_sem_seg.data[0].numpy()
+        label_map = sample.pred_sem_seg.data[0].long().numpy()  # Floats, of one output.
         painter = self._painter(label_map)
         labels, counts = np.unique(label_map, return_counts=True)
+        ids = to_file_ids(labels, self.host.label_info)
         classes = [
-            {'label': label, 'class': painter.classes[label], 'share': count / label_map.size}
-            for label, count in zip(labels.tolist(), counts.tolist(), strict=True)
+            {'label': label, 'id': i, 'class': painter.classes[label], 'share': n / label_map.size}
+            for label, i, n in zip(labels.tolist(), ids.tolist(), counts.tolist(), strict=True)
         ]
-        kind = np.uint8 if label_map.max() < 256 else np.uint16
-        result = dict(classes=classes, label_map=label_map.astype(kind))
+        result = dict(classes=classes, label_map=to_file_ids(label_map, self.host.label_info))
         return result, lambda image: painter.segmentation(image, label_map)
 
     def _classification(self, sample: Any) -> tuple[dict, Callable]:
@@ -207,7 +209,7 @@ class _Run:
         self.pictures: list[np.ndarray] = []
 
     def images(self, inputs: Sequence[Path | np.ndarray], show_progress: bool) -> None:
-        names = _output_names(inputs)
+        names = output_names([i if isinstance(i, Path) else None for i in inputs])
         self._check_apart(inputs)
         folder = self._folder('pictures')
         numbered = enumerate(_progress(inputs, show_progress))
@@ -227,7 +229,7 @@ class _Run:
             if folder and picture is not None:
                 file = folder / f'{name}.png'
                 _write(file, picture[..., ::-1])
-                entry['picture'] = _with_folder(file)
+                entry['picture'] = str(file.relative_to(folder.parent))
 
     def video(self, video: Video, show_progress: bool) -> None:
         self._check_apart([video.path])
@@ -241,7 +243,7 @@ class _Run:
                 picture = self._note(frame, found, entry, f'{video.path.stem}_{number:06d}')
                 if writer and picture is not None:
                     writer.write(picture)
-                    entry['video'] = _with_folder(writer.path)
+                    entry['video'] = f'pictures/{writer.path.name}'
             if missing := video.missing(len(self.predictions)):
                 self.failed.append(dict(file=str(video.path), reason=missing))
         finally:
@@ -259,7 +261,7 @@ class _Run:
         if folder:
             file = folder / f'{name}.png'
             _write(file, entry['label_map'])
-            entry['label_map'] = _with_folder(file)
+            entry['label_map'] = str(file.relative_to(folder.parent))
         if not (self.out_dir or self.keep):
             return None
         picture = draw(_to_rgb(image))
@@ -269,7 +271,7 @@ class _Run:
 
     def _check_apart(self, inputs: Sequence[Path | np.ndarray]) -> None:
         """Demand that no output is written where inputs lie: it could replace one of them."""
-        folders = {item.parent.resolve() for item in inputs if isinstance(item, Path)}
+        folders = {folder for i in inputs if isinstance(i, Path) for folder in i.resolve().parents}
         if self.out_dir is None:
             return
         for name in ('pictures', 'label_maps'):
@@ -286,10 +288,6 @@ class _Run:
         return make_folder(self.out_dir.resolve() / name)
 
 
-def _with_folder(file: Path) -> str:
-    return f'{file.parent.name}/{file.name}'
-
-
 def _as_list(inputs: Any) -> list[Any]:
     if isinstance(inputs, (str, Path)):
         return [*find_images(inputs)]
@@ -297,16 +295,6 @@ def _as_list(inputs: Any) -> list[Any]:
     if isinstance(inputs, single) or not isinstance(inputs, Iterable):
         inputs = [inputs]
     return [Path(i).expanduser() if isinstance(i, (str, Path)) else i for i in inputs]
-
-
-def _output_names(inputs: Sequence[Path | np.ndarray]) -> list[str]:
-    """Name each output after its input, with whatever keeps two of them apart."""
-    stems = [i.stem if isinstance(i, Path) else f'{n:06d}' for n, i in enumerate(inputs)]
-    names = [
-        item.name.replace('.', '_') if stems.count(stem) > 1 and isinstance(item, Path) else stem
-        for item, stem in zip(inputs, stems, strict=True)
-    ]
-    return [name if name not in names[:n] else f'{name}_{n}' for n, name in enumerate(names)]
 
 
 def _progress(items: Iterable, show: bool, total: int | None = None) -> Iterable:
@@ -321,5 +309,6 @@ def _to_rgb(image: np.ndarray) -> np.ndarray:
 
 
 def _write(file: Path, picture: np.ndarray) -> None:
+    make_folder(file.parent)
     if not cv2.imwrite(str(file), picture):
         raise UserError(f"'{file}' cannot be written; is the disk full, or the folder read-only?")

@@ -14,7 +14,9 @@ from mmengine.structures import BaseDataElement, InstanceData, PixelData
 from mmengine.visualization import Visualizer
 
 from mmspike.errors import UserError
+from mmspike.hosts.outputs import picture_names
 
+OVERVIEW = 'overview'
 GAP = 8
 MAX_WIDTH = 900
 WIDTH = 400  # Smaller pictures are enlarged, so that labels leave room.
@@ -46,15 +48,17 @@ def draw_predictions(
         UserError: If the test dataset is empty.
     """
     runner.visualizer.dataset_meta = runner.test_dataloader.dataset.metainfo
+    names = picture_names(runner.test_dataloader.dataset, taken=[OVERVIEW])
     tiles = []
     for sample in islice(_predictions(runner), count):
         if 'pred_instances' in sample:
             found = sample.pred_instances
             sample.pred_instances = found[found.scores >= score_threshold]
         image = read_as_loaded(sample.img_path, sample.ori_shape)
-        file = Path(folder, Path(sample.img_path).with_suffix('.png').name)
+        name = names.get(sample.img_path, Path(sample.img_path).stem)
+        file = Path(folder, f'{name}.png')
         tiles.append(draw_enlarged(runner.visualizer, image, sample, enlarge, file))
-    return write_sheet(tiles, columns, Path(folder, 'overview.png'))
+    return write_sheet(tiles, columns, Path(folder, f'{OVERVIEW}.png'))
 
 
 def _predictions(runner: Runner) -> Iterator[BaseDataElement]:
@@ -82,21 +86,37 @@ def read_as_loaded(path: str, shape: Sequence[int]) -> np.ndarray:
     return image
 
 
-def draw_as_loaded(visualizer: Visualizer) -> None:
-    """Let a visualizer draw on images as they were loaded: hosts' hooks read them once more.
+def draw_as_loaded(visualizer: Visualizer, dataset: Any) -> None:
+    """Let a visualizer draw on images as they were loaded, and each into a file of its own.
+
+    Hooks of the hosts read the images once more, and name the files by the last part of the path.
 
     Args:
         visualizer: A visualizer of mmdet, mmseg or mmpretrain, changed in place.
+        dataset: The dataset that is tested, built.
     """
-    draw = visualizer.add_datasample
+    names = picture_names(dataset)
+    draw, draw_class = visualizer.add_datasample, getattr(visualizer, 'visualize_cls', None)
+
+    def own_file(sample: Any, options: dict) -> dict:
+        out, name = options.get('out_file'), names.get(sample.get('img_path'))
+        if out and name:
+            out = str(Path(out).parent / f'{name}{Path(out).suffix}')
+        return {**options, 'out_file': out}
 
     def add_datasample(name: str, image: np.ndarray, data_sample: Any, **kwargs: Any) -> None:
         shape = data_sample.get('ori_shape', image.shape[:2])
         if image.shape[:2] != tuple(shape):
             image = read_as_loaded(data_sample.img_path, shape)
-        draw(name, image, data_sample=data_sample, **kwargs)
+        draw(name, image, data_sample=data_sample, **own_file(data_sample, kwargs))
+
+    def visualize_cls(image: np.ndarray, data_sample: Any, **kwargs: Any) -> None:
+        assert draw_class is not None
+        draw_class(image=image, data_sample=data_sample, **own_file(data_sample, kwargs))
 
     visualizer.add_datasample = add_datasample
+    if draw_class:
+        visualizer.visualize_cls = visualize_cls
 
 
 def draw_enlarged(

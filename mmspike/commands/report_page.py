@@ -15,6 +15,7 @@ from markupsafe import Markup
 
 from mmspike.analysis.spike_pictures import part_colors
 from mmspike.commands.media import explain_unwritten, make_folder
+from mmspike.commands.pictures import OVERVIEW
 from mmspike.errors import UserError
 
 WIDTH, QUALITY = 960, 82  # Of the pictures on the page.
@@ -60,7 +61,7 @@ def as_picture(image: np.ndarray, name: str, least: int = 0) -> dict[str, str]:
 
 def read_pictures(folder: Path, count: int) -> list[dict[str, str]]:
     """Read the first of the pictures that `draw_predictions` wrote into a folder."""
-    files = sorted(file for file in folder.glob('*.png') if file.name != 'overview.png')
+    files = sorted(file for file in folder.rglob('*.png') if file != folder / f'{OVERVIEW}.png')
     return [as_picture(mmcv.imread(str(f), channel_order='rgb'), f.stem) for f in files[:count]]
 
 

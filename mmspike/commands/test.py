@@ -82,13 +82,13 @@ def prepare_test(args: Namespace, config: Config) -> tuple[Runner, RunReport]:
     if args.out:
         library.name_output(config, args.out)
     runner = build_runner(config, args.verbose)
-    if args.show or args.show_dir:
-        draw_as_loaded(runner.visualizer)
     places = dict(weights=args.checkpoint, predictions=args.out, pictures=args.show_dir)
     report = RunReport(runner, 'Testing', **places)
     if checkpoint:
         check_fits(runner.model, checkpoint, args.checkpoint)
     scored = check_dataset(runner, 'test', report)
+    if args.show or args.show_dir:
+        draw_as_loaded(runner.visualizer, runner.test_dataloader.dataset)
     if checkpoint:
         learnt = checkpoint_classes(checkpoint)
         named = f"checkpoint '{args.checkpoint}'"

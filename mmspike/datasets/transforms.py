@@ -293,6 +293,20 @@ def training_ids(results: dict) -> np.ndarray:
     return np.array([label_map.get(i, i) for i in table.tolist()], np.uint8)
 
 
+def to_file_ids(labels: np.ndarray, info: dict) -> np.ndarray:
+    """Turn training ids into those of the label maps of a dataset: `training_ids` the other way.
+
+    Args:
+        labels: Training ids.
+        info: As for `training_ids`.
+    """
+    if labels.max(initial=0) > 255:  # More than a label map of mmseg can hold.
+        return labels.astype(np.uint16)
+    ids = np.arange(256, dtype=np.uint8)
+    ids[training_ids(info)[::-1]] = ids[::-1].copy()  # Of several ids the lowest, written last.
+    return ids[labels]
+
+
 def check_file(path: str, kind: str) -> None:
     """Demand a file that can be opened and is not empty.
 

@@ -16,7 +16,7 @@ import torch
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.model import revert_sync_batchnorm
-from mmengine.registry import DATASETS, DefaultScope
+from mmengine.registry import DefaultScope
 from torch import nn
 
 from mmspike.checkpoint import (
@@ -81,6 +81,7 @@ class HostModel:
             self._inferencer = self.library.build_inferencer(config, self.device)
             self.meta = dataset_meta(config, weights, self.library)
             check_pipeline(steps, self.library.name)
+            self.label_info = self.library.label_info(config.test_dataloader.dataset)
         self.model: nn.Module = revert_sync_batchnorm(self._inferencer.model).eval()
         if weights and checkpoint:
             check_fits(self.model, weights, checkpoint)
@@ -213,7 +214,7 @@ def dataset_meta(config: Config, checkpoint: dict | None, library: Library) -> d
     if len(own) == 2:
         return own
     dataset = config.test_dataloader.dataset
-    kind = DATASETS.get(dataset.type if '.' in dataset.type else f'{library.name}.{dataset.type}')
+    kind = library.dataset_type(dataset)
     found = {**getattr(kind, 'METAINFO', {}), **(dataset.get('metainfo') or {})}
     return {**{key: found[key] for key in ('classes', 'palette') if found.get(key)}, **own}
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from mmengine.config import Config, ConfigDict
 from mmengine.dataset import pseudo_collate
+from mmengine.registry import DATASETS
 from mmengine.runner import Runner
 
 from mmspike.errors import UserError
@@ -67,6 +68,24 @@ class Library:
     def batch_for(self, prepared: Any) -> Any:
         """Give of what the inferencer's ``preprocess`` yields what its ``forward`` takes."""
         return prepared
+
+    def dataset_type(self, dataset: ConfigDict) -> Any:
+        """Find the class of a dataset config; None if it is registered nowhere."""
+        kind = dataset.type
+        if not isinstance(kind, str):
+            return kind
+        return DATASETS.get(kind if '.' in kind else f'{self.name}.{kind}')
+
+    def label_info(self, dataset: ConfigDict) -> dict:
+        """Give what tells the ids of a dataset's label maps from training ids, without its files.
+
+        Args:
+            dataset: The config of the dataset.
+
+        Returns:
+            What `mmspike.datasets.transforms.training_ids` takes.
+        """
+        return {}
 
     def check_half(self, option: str, device: str) -> None:
         """Refuse half precision where the library cannot run in it.

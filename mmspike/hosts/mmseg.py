@@ -1,14 +1,19 @@
 """What is mmseg's own: label maps."""
 
+from collections import ChainMap
 from collections.abc import Callable
+from inspect import signature
 from typing import Any
 
 import torch
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.runner import Runner
 from mmengine.structures import PixelData
 
 from .library import Library, build_without_weights
+from .outputs import WriteLabelMaps
+
+REDUCED = 'reduce_zero_label'
 
 
 class MMSeg(Library):
@@ -38,13 +43,23 @@ class MMSeg(Library):
         if folder:
             visualizer.update(save_dir=folder)
 
+    def label_info(self, dataset: ConfigDict) -> dict:
+        kind = self.dataset_type(dataset)
+        options = [
+            {name: parameter.default for name, parameter in signature(c).parameters.items()}
+            for c in getattr(kind, '__mro__', ())[:-1]
+        ]
+        reduced = ChainMap(dataset, *options).get(REDUCED, False)
+        names = (dataset.get('metainfo') or {}).get('classes')
+        label_map = kind.get_label_map(names) if hasattr(kind, 'get_label_map') else None
+        return {REDUCED: reduced, 'label_map': label_map}
+
     def name_output(self, config: Config, out: str) -> None:
-        metrics = config.test_evaluator
-        for metric in metrics if isinstance(metrics, list) else [metrics]:
-            metric.output_dir = out
+        pass  # Any name is that of a folder.
 
     def dump_predictions(self, runner: Runner, out: str) -> None:
-        pass  # The metric writes label maps.
+        metric = WriteLabelMaps(out, runner.test_dataloader.dataset)
+        runner.test_evaluator.metrics.append(metric)
 
     def _score(self, metric: Any, stock: Callable, scores: dict, results: list) -> dict:
         intersection, union, _, truth = (sum(areas) for areas in zip(*results, strict=True))

@@ -272,7 +272,7 @@ def test_a_video_of_which_the_end_is_missing(model, tmp_path, capsys):
     read = len(written['predictions'])
     assert 0 < read < 8
     (failed,) = written['failed']
-    assert f'of the 8 frames that \'{cut}\' tells of, {read} could be read' in failed['reason']
+    assert f"of the 8 frames that '{cut}' tells of, {read} could be read" in failed['reason']
     assert failed['reason'] in capsys.readouterr().out
     assert run(model('mmpretrain'), whole, tmp_path / 'out')['failed'] == []
 

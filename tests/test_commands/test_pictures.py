@@ -81,7 +81,7 @@ def test_an_image_that_was_loaded_as_stored_is_drawn_so(tmp_path):
     stored[:8] = 200
     Image.fromarray(stored).save(path, exif=tag)
     visualizer = DetLocalVisualizer(name='turned')
-    draw_as_loaded(visualizer)
+    draw_as_loaded(visualizer, [])
     turned = mmcv.imread(str(path), channel_order='rgb')
     assert turned.shape == (24, 16, 3)
     for shape, expected in (((16, 24), stored), ((24, 16), turned)):

@@ -1,12 +1,14 @@
 """The same two tools train, test, draw and dump for mmdet, mmseg and mmpretrain."""
 
 import pickle
+from pathlib import Path
 
 import cli
 import cv2
 import numpy as np
 import pytest
 
+from mmspike.commands.infer import infer
 from mmspike.datasets.shapes import CLASSES, draw_scene
 
 from .conftest import CONFIG, arguments
@@ -113,6 +115,38 @@ def test_segmentation(pictures, tmp_path):
     assert 'mIoU' in metrics and len(drawn(tmp_path / 'shown')) == 4
     label = cv2.imread(str(tmp_path / 'out' / '3.png'), cv2.IMREAD_UNCHANGED)
     assert label.shape == (32, 32) and label.max() <= 1
+
+
+@pytest.mark.parametrize('reduced', [False, True])
+def test_label_maps_of_test_and_of_infer_are_those_of_the_files(pictures, tmp_path, reduced):
+    pytest.importorskip('mmseg', reason='trains an mmseg model')
+    told = f"img_suffix='.png', reduce_zero_label={reduced}"
+    text = SEGMENTATION.replace("img_suffix='.png'", told)
+    config = write_config(tmp_path / 'seg.py', text)
+    run_both(config, pictures / 'maps', tmp_path, tmp_path / 'out')
+    weights = str(tmp_path / 'work' / 'epoch_1.pth')
+    folder = pictures / 'maps' / 'val'
+    found = infer([str(config), weights, str(folder), '--out-dir', str(tmp_path / 'found')])
+    for entry in found['predictions']:
+        files = tmp_path / 'found' / entry['label_map'], tmp_path / 'out' / Path(entry['file']).name
+        one, other = (cv2.imread(str(file), cv2.IMREAD_UNCHANGED) for file in files)
+        assert np.array_equal(one, other)
+        assert set(np.unique(one)) <= {int(reduced), int(reduced) + 1}
+        assert [c['id'] for c in entry['classes']] == np.unique(one).tolist()
+
+
+def test_pictures_of_one_name_in_several_folders(pictures, tmp_path):
+    pytest.importorskip('mmpretrain', reason='trains an mmpretrain model')
+    names = [f'{name}/0.png' for name in CLASSES] + [f'{CLASSES[0]}/1.png']
+    for name in names:
+        for split in ('train', 'val'):
+            source = next((pictures / 'folders' / split).rglob('*.png'))
+            write(tmp_path / 'data' / split / name, cv2.imread(str(source)))
+    config = write_config(tmp_path / 'cls.py', CLASSIFICATION)
+    flags = ['--show-dir', str(tmp_path / 'shown')]
+    run_both(config, tmp_path / 'data', tmp_path, tmp_path / 'out.pkl', *flags)
+    shown = tmp_path / 'shown'
+    assert {f.relative_to(shown).as_posix() for f in shown.rglob('*.png')} == set(names)
 
 
 @pytest.mark.parametrize('option', ['--show-dir', '--tta'])
