@@ -1,14 +1,15 @@
 """Check what mmengine and torch take from a config without a word, or die of later."""
 
-import logging
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from mmengine.config import Config
+from torch import nn
 
 from mmspike.checks.misspelt import WAY_OUT
+from mmspike.checks.weights import unwrap
 from mmspike.config import walk
-from mmspike.errors import UserError, did_you_mean
+from mmspike.errors import UserError
 
 # What is expected of a value, and whether one is so.
 Rule = tuple[str, Callable[[Any], bool]]
@@ -65,13 +66,6 @@ def check_values(config: Config, splits: Iterable[str]) -> None:
         value = given.get(key)
         if value is not None and (isinstance(value, bool) or not fits(value)):
             raise UserError(f'{key} is {value!r}, but {expected} was expected; {WAY_OUT}.')
-    # The public getLevelNamesMapping came with Python 3.11.
-    level, names = given.get('log_level'), list(logging._nameToLevel)
-    if isinstance(level, str) and level not in names:
-        raise UserError(
-            f'log_level is {level!r}, but one of {", ".join(names)} was expected'
-            f'{did_you_mean(level, names)}; {WAY_OUT}.'
-        )
 
 
 def check_runner_options(config: Config) -> None:
@@ -104,3 +98,27 @@ def check_runner_options(config: Config) -> None:
             'mmspike does not know; leave strategy and runner_type out, and use '
             'tools/dist_train.sh for several GPUs.'
         )
+
+
+def check_one_output(model: nn.Module) -> None:
+    """Refuse a head whose only output cannot tell its classes apart.
+
+    Args:
+        model: A built model, possibly wrapped for distribution.
+
+    Raises:
+        UserError: If a head of mmseg or mmpretrain takes a softmax of one output, or one of mmseg
+            has one for another number of classes than two.
+    """
+    for name, head in unwrap(model).named_modules():
+        losses = getattr(head, 'loss_decode', getattr(head, 'loss_module', None))
+        classes: Any = getattr(head, 'num_classes', None)
+        if not isinstance(losses, nn.Module) or getattr(head, 'out_channels', classes) != 1:
+            continue
+        softmax = any(getattr(loss, 'use_sigmoid', True) is False for loss in losses.modules())
+        if softmax or hasattr(head, 'loss_decode') and classes != 2:
+            raise UserError(
+                f'model.{name} has one output for num_classes={classes}, which leaves nothing to '
+                'tell apart (a softmax of it is always 1); name two classes, one of them the '
+                'background, and set num_classes=2, or with out_channels=1 use_sigmoid=True too.'
+            )

@@ -25,7 +25,7 @@ from mmspike.checks.data import (
 from mmspike.checks.evaluators import check_evaluators
 from mmspike.checks.frames import check_frames
 from mmspike.checks.misspelt import name_misspellings
-from mmspike.checks.settings import check_values
+from mmspike.checks.settings import check_one_output, check_values
 from mmspike.commands.loaded_pictures import draw_loaded
 from mmspike.commands.run_report import RunReport
 from mmspike.compat import make_torchvision_importable
@@ -129,6 +129,7 @@ def check_dataset(runner: Runner, split: str, report: RunReport) -> list[str]:
     dataset = build_dataset(lambda: getattr(runner, loader), runner.cfg[loader], split)
     report.data(split, getattr(runner, loader))
     check_classes(runner.model, dataset)
+    check_one_output(runner.model)
     check_detector(runner, split)
     follow_model(runner.model, dataset)
     if split == 'train':

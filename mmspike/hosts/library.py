@@ -25,7 +25,7 @@ class Library:
         sample: Module and name of its data samples.
         hook: Its hook that draws predictions.
         visualizer: Its visualizer.
-        tta_model: Config of the model that merges the views of a picture, None if there is none.
+        tta_model: Config of the model that merges the views of a picture.
         class_metric: Its usual metric.
         behind_flips: What transforms have in their names that must stand behind the flips of
             test-time augmentation.
@@ -38,7 +38,7 @@ class Library:
     hook: str
     visualizer: str
     class_metric: str
-    tta_model: dict | None = None
+    tta_model: dict
     behind_flips: str | None = None
     full_score: float = 100.0
     usual_size: int | None = None
@@ -137,11 +137,6 @@ class Library:
         dataset = test_dataset(config)
         model = config.get('tta_model') or deepcopy(self.tta_model)
         pipeline = config.get('tta_pipeline') or self._flip_pipeline(dataset.pipeline)
-        if model is None:
-            raise UserError(
-                '--tta needs tta_model and tta_pipeline, but the config has none; add '
-                'them, for example from a config of the host library.'
-            )
         config.model = dict(model, module=config.model)
         dataset.pipeline = pipeline
 

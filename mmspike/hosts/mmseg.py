@@ -24,12 +24,12 @@ class MMSeg(Library):
     hook = 'SegVisualizationHook'
     visualizer = 'SegLocalVisualizer'
     class_metric = 'IoUMetric'
+    tta_model = dict(type='mmspike.SegTTAModel')
     # Label maps are flipped back themselves, so the truth must not be flipped at all.
     behind_flips = 'Annotation'
 
     def add_truth(self, sample: Any, height: int, width: int) -> None:
         labels = torch.zeros(1, height, width, dtype=torch.long)
-        labels[:, :, width // 2 :] = 1
         sample.gt_sem_seg = PixelData(data=labels)
 
     def build_inferencer(self, config: Config, device: str) -> Any:
@@ -53,6 +53,11 @@ class MMSeg(Library):
         names = (dataset.get('metainfo') or {}).get('classes')
         label_map = kind.get_label_map(names) if hasattr(kind, 'get_label_map') else None
         return {REDUCED: reduced, 'label_map': label_map}
+
+    def use_tta(self, config: Config) -> None:
+        super().use_tta(config)
+        if config.model.type in ('SegTTAModel', 'mmseg.SegTTAModel'):
+            config.model.type = self.tta_model['type']
 
     def name_output(self, config: Config, out: str) -> None:
         pass  # Any name is that of a folder.

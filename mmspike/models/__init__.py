@@ -55,7 +55,7 @@ PARTS: dict[str, dict[str, tuple[str, ...]]] = {
     'mmseg': {
         'decode_heads': ('SpikeFCNHead', 'SpikeFPNHead', 'SpikeUPerHead'),
         'losses': ('CrossEntropyLoss',),
-        'segmentors': ('SpikeEncoderDecoder',),
+        'segmentors': ('SegTTAModel', 'SpikeEncoderDecoder'),
     },
     'mmpretrain': {
         'classifiers': ('DistilledSpikeClassifier', 'SpikeImageClassifier'),

@@ -2,8 +2,9 @@
 
 import pytest
 from mmengine.config import Config
+from torch import nn
 
-from mmspike.checks.settings import check_values
+from mmspike.checks.settings import check_one_output, check_values
 from mmspike.errors import UserError
 
 TEXT = """
@@ -14,7 +15,6 @@ train_cfg = dict(max_epochs=1, val_interval=1)
 optim_wrapper = dict(optimizer=dict(lr=0.0, weight_decay=0), clip_grad=dict(norm_type=2))
 default_hooks = dict(checkpoint=dict(interval=-1))
 randomness = dict(seed=None)
-log_level = 'INFO'
 """
 
 
@@ -54,12 +54,38 @@ def test_only_what_runs_is_looked_at(config):
 
 
 @pytest.mark.parametrize(
-    'name, near',
-    [('INFOO', 'INFO'), ('debug', 'DEBUG')],
+    'num_classes, out_channels, use_sigmoid, fine',
+    [
+        (1, 1, False, False),
+        (1, 1, True, False),
+        (2, 1, False, False),
+        (3, 1, True, False),
+        (2, 1, True, True),
+        (2, 2, False, True),
+    ],
 )
-def test_a_level_that_is_none(config, name, near):
-    config.log_level = name
-    with pytest.raises(UserError, match=f"^log_level is '{name}', but one of .*mean {near}"):
-        check_values(config, ())
-    config.log_level = 20
-    check_values(config, ())
+def test_a_segmentor_of_one_output(num_classes, out_channels, use_sigmoid, fine):
+    heads = pytest.importorskip('mmseg.models.decode_heads', reason='a head of mmseg')
+    loss = dict(type='CrossEntropyLoss', use_sigmoid=use_sigmoid)
+    numbers = dict(in_channels=4, channels=4, num_classes=num_classes, out_channels=out_channels)
+    model = nn.Module()
+    model.decode_head = heads.FCNHead(**numbers, loss_decode=loss)
+    if fine:
+        return check_one_output(model)
+    with pytest.raises(
+        UserError, match=f'model.decode_head has one output for num_classes={num_classes}'
+    ):
+        check_one_output(model)
+
+
+@pytest.mark.parametrize(
+    'head, fine', [('LinearClsHead', False), ('MultiLabelLinearClsHead', True)]
+)
+def test_a_classifier_of_one_class(head, fine):
+    heads = pytest.importorskip('mmpretrain.models.heads', reason='a head of mmpretrain')
+    model = nn.Module()
+    model.head = getattr(heads, head)(num_classes=1, in_channels=4)
+    if fine:
+        return check_one_output(model)
+    with pytest.raises(UserError, match='model.head has one output'):
+        check_one_output(model)

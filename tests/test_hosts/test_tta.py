@@ -7,7 +7,7 @@ import torch
 from mmcv.transforms import Compose
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
-from mmengine.structures import InstanceData
+from mmengine.structures import InstanceData, PixelData
 
 from mmspike.hosts import library_of
 
@@ -87,3 +87,33 @@ def test_boxes_are_flipped_back_inside_the_picture_and_not_inside_its_padding(tm
     expected = torch.tensor([40.0, 8, 60, 16])
     for box in merged:
         torch.testing.assert_close(box, expected, atol=2, rtol=0)
+
+
+def test_views_of_one_output_are_averaged_as_probabilities():
+    """The stock model takes a second sigmoid of them, which is never below a half."""
+    pytest.importorskip('mmseg', reason='label maps are of mmseg')
+    from mmseg.structures import SegDataSample
+
+    from mmspike.models import SegTTAModel
+
+    config = Config(
+        dict(
+            default_scope='mmseg',
+            model=dict(type='EncoderDecoder'),
+            tta_model=dict(type='SegTTAModel'),
+            test_dataloader=dict(dataset=dict(pipeline=[dict(type='PackSegInputs')])),
+        )
+    )
+    library_of(config).use_tta(config)
+    assert config.model.type == 'mmspike.SegTTAModel'
+    views = torch.tensor([[[[0.1, 0.1, 0.9]]], [[[0.3, 0.7, 0.9]]]])
+    samples = []
+    for view in views:
+        sample = SegDataSample(metainfo=dict(img_path='a.png'))
+        samples.append(sample.set_data(dict(seg_logits=PixelData(data=view))) or sample)
+    model = torch.nn.Module()
+    model.test_step = None
+    model.out_channels, model.decode_head = 1, torch.nn.Module()
+    model.decode_head.threshold = 0.3
+    (merged,) = SegTTAModel(model).merge_preds([samples])
+    assert merged.pred_sem_seg.data.flatten().tolist() == [0, 1, 1]  # 0.2, 0.4 and 0.9.
