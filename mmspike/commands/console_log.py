@@ -114,13 +114,28 @@ def build_runner(config: Config, verbose: bool = False) -> Runner:
     """
     kind = config.get('runner_type', Runner)
     base: Any = RUNNERS.get(kind) if isinstance(kind, str) else kind
-    if verbose or base is None:  # mmengine says that there is no such class.
-        return RUNNERS.build(config) if 'runner_type' in config else Runner.from_cfg(config)
-    quiet: Any = type(base.__name__, (_QuietRunner, base), {})
-    return quiet.from_cfg(config)
+    if base is None:  # mmengine says that there is no such class.
+        return RUNNERS.build(config)
+    own: Any = type(base.__name__, (_ScalingRunner if verbose else _QuietRunner, base), {})
+    return own.from_cfg(config)
 
 
-class _QuietRunner:
+class _ScalingRunner:
+    """Counts accumulated gradients where it scales the learning rate with the batch size."""
+
+    def scale_lr(self, optim_wrapper: Any, auto_scale_lr: dict | None = None) -> None:
+        counts = getattr(optim_wrapper, '_accumulative_counts', 1)
+        if counts > 1 and (auto_scale_lr or {}).get('enable'):
+            base = auto_scale_lr['base_batch_size']  # type: ignore[index]
+            auto_scale_lr = {**(auto_scale_lr or {}), 'base_batch_size': base / counts}
+            self.logger.info(  # type: ignore[attr-defined]
+                f'A step of the optimizer sees {counts} batches (accumulative_counts), so that the '
+                f'base batch size of {base} is {base / counts:g} for each.'
+            )
+        super().scale_lr(optim_wrapper, auto_scale_lr)  # type: ignore[misc]
+
+
+class _QuietRunner(_ScalingRunner):
     """Gives the console's handler its filter and formatter before anything is logged."""
 
     def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:

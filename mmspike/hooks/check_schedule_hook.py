@@ -19,7 +19,8 @@ class CheckScheduleHook(Hook):
     """Warn of settings of optimizer and schedule that change nothing.
 
     A resumed run takes them from the checkpoint, and the config's own are not used. A scheduler
-    that counts epochs never steps in a loop over iterations. A key of ``paramwise_cfg.custom_keys``
+    that counts epochs never steps in a loop over iterations. A schedule may be longer than the
+    run. A key of ``paramwise_cfg.custom_keys``
     may be part of no parameter's name.
     """
 
@@ -59,6 +60,11 @@ class CheckScheduleHook(Hook):
                     'iterations only, so that it never changes the learning rate; set '
                     'by_epoch=False there, and its begin, end and milestones in iterations.'
                 )
+            elif late := _out_of_reach(scheduler, runner):
+                runner.logger.warning(
+                    f'{name} ({type(scheduler).__name__}) has {late}, so that the learning rate '
+                    'never comes there; set param_scheduler for the length of the run.'
+                )
         keys = (runner.cfg.get('optim_wrapper') or {}).get('paramwise_cfg') or {}
         for key in keys.get('custom_keys') or {}:
             if not any(key in name for name, _ in runner.model.named_parameters()):
@@ -76,6 +82,25 @@ def _schedulers(runner: Runner) -> Iterator[tuple[str, Any]]:
     for name, group in schedulers.items():
         for i, scheduler in enumerate(group):
             yield f'param_scheduler.{f"{name}." if name else ""}{i}', scheduler
+
+
+def _out_of_reach(scheduler: Any, runner: Runner) -> str:
+    """Name what of a scheduler lies behind the end of the run; nothing if nothing does."""
+    unit = 'epochs' if scheduler.by_epoch else 'iterations'
+    length = runner.max_epochs if scheduler.by_epoch else runner.max_iters
+    begin = getattr(scheduler, 'begin', 0)
+    late = {'begin': begin} if begin >= length else {}
+    for key in ('milestones', 'step_size'):  # What changes the rate of the step behind it.
+        value = getattr(scheduler, key, None)
+        values = [value] if isinstance(value, int) else sorted(value or ())
+        if beyond := [v for v in values if begin + v >= length]:
+            late[key] = ', '.join(map(str, beyond))
+    if getattr(scheduler, 'factor', 0) != 1:  # A constant of 1 changes nothing wherever it ends.
+        for key in ('T_max', 'total_iters', 'total_steps'):
+            if begin + (getattr(scheduler, key, None) or 0) > length:
+                late['end'] = scheduler.end
+    told = ' and '.join(f'{key} {value}' for key, value in late.items())
+    return told and f'{told} of a run of {length} {unit}'
 
 
 def _settings(runner: Runner) -> Iterator[tuple[str, Any]]:

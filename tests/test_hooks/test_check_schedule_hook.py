@@ -95,3 +95,34 @@ def test_keys_that_are_part_of_no_name(tmp_path, monkeypatch):
     keys = dict(custom_keys={'layer.bias': dict(decay_mult=0.0), 'backbon': dict(lr_mult=0.1)})
     _, said = train(tmp_path, monkeypatch, paramwise_cfg=keys, wrapper=dict(paramwise_cfg=keys))
     assert len(said) == 1 and "custom_keys has 'backbon'" in said[0]
+
+
+@pytest.mark.parametrize(
+    'scheduler, late',
+    [
+        (dict(type='MultiStepLR', milestones=[1, 2, 8]), 'milestones 2, 8 of a run of 2 epochs'),
+        (dict(type='MultiStepLR', milestones=[2], begin=1), 'milestones 2 of'),
+        (dict(type='StepLR', step_size=2), 'step_size 2 of'),
+        (dict(type='CosineAnnealingLR', T_max=3, end=3), 'end 3 of a run of 2 epochs'),
+        (
+            dict(type='CosineAnnealingLR', T_max=3, end=3, convert_to_iter_based=True),
+            'end 6 of a run of 4 iterations',
+        ),
+        (dict(type='PolyLR', by_epoch=False, end=9), 'end 9 of a run of 4 iterations'),
+        (dict(type='LinearLR', by_epoch=False, start_factor=0.1, end=500), 'end 500 of'),
+        (dict(type='ExponentialLR', gamma=0.9, begin=2, end=3), 'begin 2 of'),
+        (dict(type='MultiStepLR', milestones=[1], end=24), ''),
+        (dict(type='StepLR', step_size=1), ''),
+        (dict(type='CosineAnnealingLR', T_max=2, end=2, convert_to_iter_based=True), ''),
+        (dict(type='CosineAnnealingLR', T_max=1, begin=1, end=2), ''),
+        (dict(type='LinearLR', by_epoch=False, start_factor=0.1, end=4), ''),
+        (dict(type='ConstantLR', factor=1.0, by_epoch=False), ''),
+        (dict(type='ExponentialLR', gamma=0.9), ''),
+    ],
+)
+def test_a_schedule_longer_than_the_run(tmp_path, monkeypatch, scheduler, late):
+    """Of two epochs, four iterations."""
+    rates, said = train(tmp_path, monkeypatch, 0.1, [scheduler])
+    assert len(said) == bool(late)
+    if late:
+        assert f'param_scheduler.0 ({scheduler["type"]}) has {late}' in said[0]
