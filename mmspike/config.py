@@ -7,6 +7,7 @@ import re
 import traceback
 from argparse import ArgumentParser, Namespace
 from collections.abc import Container, Iterable, Iterator, Sequence
+from difflib import get_close_matches
 from logging import WARNING
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,21 @@ READ_BESIDES = (
     'tta_model',
     'tta_pipeline',
 )
+
+# What mmdet 2 and its sisters read, and what is read in its place.
+FORMER = {
+    'checkpoint_config': 'default_hooks.checkpoint',
+    'data': 'train_dataloader',
+    'evaluation': 'val_evaluator',
+    'log_config': 'default_hooks.logger',
+    'lr_config': 'param_scheduler',
+    'optimizer': 'optim_wrapper.optimizer',
+    'optimizer_config': 'optim_wrapper.clip_grad',
+    'resume_from': 'resume',
+    'runner': 'train_cfg',
+    'total_epochs': 'train_cfg.max_epochs',
+}
+ALIKE = 0.85  # Such a name is one that is read, misspelt.
 
 
 class OptionAction(DictAction):
@@ -117,20 +133,19 @@ def _config_files(folder: Path) -> list[Path]:
 def load_config(path: str | Path, options: dict | None = None) -> Config:
     """Read a config file and merge the values of ``--cfg-options`` into it.
 
-    A config copies ``data_root`` into its paths when it is read. An option ``data_root=...``
-    therefore replaces the old folder at the beginning of every path first, and ``pretrained=...``
-    reaches the backbone; other options come after them and win.
+    An option ``data_root=...`` replaces the old folder at the beginning of every path, which has a
+    copy of it, and ``pretrained=...`` reaches the backbone; other options come after them and win.
 
     Args:
         path: The config file, or the name of one that mmspike ships.
         options: Dotted keys and their values.
 
     Raises:
-        UserError: If the file is absent or cannot be read, an option is none that anything reads,
-            ``data_root`` is set and the config has none or uses it nowhere, or ``pretrained`` is
-            set and there is no backbone, or it is no file.
+        UserError: If the file is absent, cannot be read or misspells a name, nothing reads an
+            option, or ``data_root`` or ``pretrained`` are set where the config has no use for them.
     """
-    config = _read(find_config(path))
+    config = _read(file := find_config(path))
+    check_names(config, file)
     options = dict(options or {})
     if 'data_root' in options:
         old, new = config.get('data_root'), str(options.pop('data_root'))
@@ -269,8 +284,7 @@ def check_options(config: Config, options: Iterable[str]) -> None:
         options: The dotted keys that are to be set in it.
 
     Raises:
-        UserError: If one is neither in the config nor read by anything, or is a variable of
-            the file, which mmengine would keep and never look at.
+        UserError: If nothing does, or one is a variable of the file, which mmengine only keeps.
     """
     read = set(inspect.signature(Runner).parameters)
     known = {*config.keys(), *read, *READ_BESIDES}
@@ -284,6 +298,43 @@ def check_options(config: Config, options: Iterable[str]) -> None:
         if key not in (*read, *READ_BESIDES, 'data_root'):
             _refuse_variable(config, key, read)
         _warn_of_new_key(config._cfg_dict, option)
+
+
+def check_names(config: Config, file: Path) -> None:
+    """Refuse a misspelt name at the top level of a config file, and warn of one of before.
+
+    Other names that nothing reads may be variables, and one that a file of the config uses is.
+
+    Raises:
+        UserError: If one is misspelt.
+    """
+    read = {*inspect.signature(Runner).parameters, *READ_BESIDES}
+    assigned, used = _names(file)
+    for name in sorted((assigned & set(config)) - used - read):
+        near = get_close_matches(name, read, 1, ALIKE)
+        near += [right for right in read if sorted(right) == sorted(name)]
+        if not (right := FORMER.get(name) or next(iter(near), '')):
+            continue
+        sentence = f"Config '{file}' sets {name}, which nothing reads; set {right} instead."
+        if name not in FORMER:
+            raise UserError(sentence)
+        if dict.get(config._cfg_dict, name) is not None:  # Some configs of the libraries have one.
+            print_log(sentence, 'current', WARNING)
+
+
+def _names(file: Path) -> tuple[set[str], set[str]]:
+    """List the names that a config file and its bases set at the top level, and those they use."""
+    if file.suffix != '.py':
+        return set(Config.fromfile(file)), set()
+    text = file.read_text(encoding='utf-8')
+    nodes = list(ast.walk(ast.parse(text)))
+    names = [node for node in nodes if isinstance(node, ast.Name)]
+    assigned = {node.id for node in names if isinstance(node.ctx, ast.Store)}
+    used = {node.id for node in names if isinstance(node.ctx, ast.Load)}
+    used |= set(re.findall(r'_base_\.(\w+)', text))
+    for others, loaded in map(_names, _bases(file)):
+        assigned, used = assigned | others, used | loaded
+    return assigned, used
 
 
 def _refuse_variable(config: Config, name: str, read: Container[str]) -> None:
@@ -307,10 +358,9 @@ def _refuse_variable(config: Config, name: str, read: Container[str]) -> None:
 
 
 def _warn_of_new_key(node: object, option: str) -> None:
-    """Say of an option that is new to a dict, and much like what is there, that it may be misspelt.
+    """Say of an option that is new to a dict without a type, and like what is there, that it is so.
 
-    Only of a dict without a type, such as ``model.test_cfg``: elsewhere what is built refuses what
-    it does not know.
+    Elsewhere what is built refuses what it does not know.
     """
     for key in option.split('.'):
         if isinstance(node, (list, tuple)) and key.isdigit() and int(key) < len(node):

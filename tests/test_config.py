@@ -1,5 +1,7 @@
 """``data_root`` on the command line reaches every path of a config."""
 
+import re
+
 import pytest
 
 from mmspike.config import check_variable, config_parser
@@ -284,3 +286,48 @@ def test_a_variable_and_a_backbone_that_differ(tmp_path):
             continue
         with pytest.raises(UserError, match='pretrained of the config is .*, but its backbone'):
             check_variable(load_config(path))
+
+
+@pytest.mark.parametrize(
+    'text, named, refused',
+    [
+        (
+            "lr_config = dict(policy='step')",
+            'sets lr_config, .* set param_scheduler instead',
+            False,
+        ),
+        ("optimizer = dict(type='SGD')", 'sets optimizer, .* set optim_wrapper.optimizer', False),
+        ("_base_ = ['base.py']\nevaluation = {{_base_.size}}", 'sets evaluation', False),
+        ('optim_wraper = dict(optimizer=dict(lr=1))', 'set optim_wrapper instead', True),
+        ('train_dataloaders = dict(batch_size=6)', 'set train_dataloader instead', True),
+        ('evn_cfg = dict()', 'set env_cfg instead', True),
+        ('modle = dict()', 'set model instead', True),
+        ("optimizer = dict(type='SGD')\noptim_wrapper = dict(optimizer=optimizer)", '', False),
+        ('data = 3\nfolder = f"x{data}"', '', False),
+        ('resume_from = None\nmy_setting = 3', '', False),
+        ('train_pipeline, val_pipeline = [], []', '', False),
+        ("_base_ = ['base.py']\noptimizer = dict(type='Adam')", '', False),
+        ("_base_ = ['base.py']\noptim_wrapper = dict(optimizer=dict(_delete_=True))", '', False),
+    ],
+)
+def test_names_of_a_file_that_nothing_reads(tmp_path, monkeypatch, text, named, refused):
+    """Refused as on the command line; a variable that some file uses is none."""
+    said = []
+    monkeypatch.setattr('mmspike.config.print_log', lambda text, *_: said.append(text))
+    base = "optimizer = dict(type='SGD')\noptim_wrapper = dict(optimizer=optimizer)\nsize = 3"
+    (tmp_path / 'base.py').write_text(base)
+    file = tmp_path / 'own.py'
+    file.write_text(text)
+    if refused:
+        with pytest.raises(UserError, match=named):
+            load_config(file)
+    else:
+        load_config(file)
+        assert [bool(re.search(named, line)) for line in said] == [True] * bool(named)
+
+
+def test_names_of_a_file_of_another_kind(tmp_path):
+    file = tmp_path / 'own.json'
+    file.write_text('{"optim_wraper": {"optimizer": {}}}')
+    with pytest.raises(UserError, match='set optim_wrapper instead'):
+        load_config(file)
