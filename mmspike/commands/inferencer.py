@@ -58,7 +58,7 @@ class Inferencer:
         cfg_options: Settings of the config to override.
 
     Raises:
-        UserError: If one of them cannot be used, or a segmentation model has no palette.
+        UserError: If one of them cannot be used.
     """
 
     def __init__(
@@ -74,12 +74,6 @@ class Inferencer:
         palette = self.host.meta.get('palette')
         if isinstance(palette, str):  # mmdet has names for palettes, such as random.
             palette = None
-        if self.task == 'segmentation' and len(palette or []) < len(self.classes or [0]):
-            raise UserError(
-                f'the palette has {len(palette or [])} colours for {len(self.classes)} classes, '
-                'but a picture needs a colour for each; set classes and palette in '
-                'test_dataloader.dataset.metainfo of the config.'
-            )
         self._palette = palette if len(palette or []) >= len(self.classes) else None
 
     def __call__(

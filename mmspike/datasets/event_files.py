@@ -1,10 +1,11 @@
 """Files of events: reading and checking."""
 
 import io
+import re
 import struct
 import warnings
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -15,6 +16,15 @@ from mmspike.errors import UserError
 from .transforms import check_file
 
 COLUMNS = ('t', 'x', 'y', 'p')
+COMMENTS = ('#', '%')
+# What libraries of events call them, without a unit.
+NAMES = {
+    't': 't|ts|times?|time_?stamps?',
+    'x': 'xs?|x_?(pos|position|addr|address|coord|coordinate)s?|pos_?x|cols?|columns?',
+    'y': 'ys?|y_?(pos|position|addr|address|coord|coordinate)s?|pos_?y|rows?',
+    'p': 'ps?|pols?|polarity|polarities',
+}
+UNIT = r'[_ \[(]+(ns|us|µs|ms|s|sec|px)[\])]?$'
 # What numpy and zipfile raise of broken, encrypted, strangely packed or untrue files.
 UNREADABLE = (
     *(BadZipFile, EOFError, KeyError, MemoryError, OSError, RuntimeError, TypeError, ValueError),
@@ -29,7 +39,7 @@ def read_events(path: str) -> np.ndarray:
         path: The file.
 
     Shape:
-        - returns: ``[N, 4]``, float64
+        - returns: ``[N, 4]``, float64, in the order of time
 
     Raises:
         UserError: If the file cannot be read or holds no event.
@@ -46,43 +56,70 @@ def read_events(path: str) -> np.ndarray:
     except UNREADABLE as error:
         raise UserError(
             f"'{path}' cannot be read as events, which are an array or a text of four columns "
-            '(t, x, y, p), or four arrays of these names; correct the file or take it out of the '
-            'dataset.'
+            '(t, x, y, p), or of these names; correct the file or take it out of the dataset.'
         ) from error
     if not events.size:
         raise UserError(
             f"Event file '{path}' holds no event, but a sample needs some; replace the file or "
             'take it out of the dataset.'
         )
-    return events
+    time = events[:, 0]
+    return events if (time[1:] >= time[:-1]).all() else events[time.argsort(kind='stable')]
 
 
 def _read_npy(path: str) -> np.ndarray:
-    array = np.load(path, allow_pickle=False)
-    return array if array.dtype.names is None else _columns(array)
+    return _array(np.load(path, allow_pickle=False))
 
 
 def _read_npz(path: str) -> np.ndarray:
     with np.load(path, allow_pickle=False) as archive:
-        if set(COLUMNS) <= set(archive.files):
-            return _columns(archive)
+        if _order(archive.files):
+            return _columns(archive, archive.files)
         (array,) = archive.values()
-        return array
+        return _array(array)
 
 
-def _columns(arrays: np.ndarray | Mapping[str, np.ndarray]) -> np.ndarray:
-    return np.stack([np.asarray(arrays[name], np.float64) for name in COLUMNS], axis=1)
+def _array(array: np.ndarray) -> np.ndarray:
+    return array if array.dtype.names is None else _columns(array, array.dtype.names)
+
+
+def _columns(arrays: np.ndarray | Mapping[str, np.ndarray], names: Sequence[str]) -> np.ndarray:
+    chosen = [arrays[names[place]] for place in _order(names) or ()]
+    return np.stack([np.asarray(array, np.float64) for array in chosen], axis=1)
+
+
+def _order(names: Sequence[str]) -> list[int] | None:
+    """Find the places of t, x, y and p among names of columns; None if one is not there."""
+    plain = [re.sub(UNIT, '', name.strip(' \t"\'#%').lower().rpartition('/')[2]) for name in names]
+    places = [
+        next((i for i, name in enumerate(plain) if re.fullmatch(NAMES[column], name)), None)
+        for column in COLUMNS
+    ]
+    return None if None in places else [place for place in places if place is not None]
 
 
 def _read_text(path: str) -> np.ndarray:
-    text = Path(path).read_text(encoding='utf-8-sig').replace(',', ' ')
+    text = Path(path).read_text(encoding='utf-8-sig')
+    order, skipped = None, 0
+    for line in text.splitlines():
+        words = line.strip(' \t#%').split(',' if ',' in line else None)
+        order = _order(words) or order  # Of a heading, as a comment or not.
+        size_of_sensor = len(words) == 2
+        if line.strip() and not line.lstrip().startswith(COMMENTS) and not size_of_sensor:
+            skipped += bool(_order(words))
+            break
+        skipped += 1
+    text = re.sub('[,;]', ' ', text)
+    for word, number in (('true', '1'), ('false', '0')):
+        text = re.sub(rf'\b{word}\b', number, text, flags=re.IGNORECASE)
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')  # Of a text without events, which is refused later.
-        return np.loadtxt(io.StringIO(text), ndmin=2)
+        lines = io.StringIO(text)
+        return np.loadtxt(lines, ndmin=2, comments=COMMENTS, usecols=order, skiprows=skipped)
 
 
 def check_events(events: np.ndarray, sensor_size: tuple[int, int], path: str) -> None:
-    """Demand time stamps in order, pixels of the sensor and two polarities.
+    """Demand numbers, pixels of the sensor and two polarities.
 
     Args:
         events: As `read_events` gives them.
@@ -92,7 +129,7 @@ def check_events(events: np.ndarray, sensor_size: tuple[int, int], path: str) ->
     Raises:
         UserError: If an event is not as demanded.
     """
-    time, x, y, polarity = events.T
+    _, x, y, polarity = events.T
     width, height = sensor_size
 
     def refuse(wrong: np.ndarray, what: str) -> None:
@@ -105,16 +142,6 @@ def check_events(events: np.ndarray, sensor_size: tuple[int, int], path: str) ->
         ~np.isfinite(events).all(axis=1),
         'a value that is no finite number (t={t}, x={x}, y={y}, p={p}); correct the file or take '
         'it out of the dataset',
-    )
-    refuse(
-        time < 0,
-        'the time stamp {t}, but none may be negative; shift those of the file so that they begin '
-        'at 0',
-    )
-    refuse(
-        np.diff(time, prepend=time[0]) < 0,
-        'the time stamp {t}, which is earlier than that of the event before, but events must come '
-        'in the order of time; sort the file by its time stamps',
     )
     refuse(
         (x != x // 1) | (y != y // 1) | (x < 0) | (y < 0) | (x >= width) | (y >= height),

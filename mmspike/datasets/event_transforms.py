@@ -29,8 +29,10 @@ class LoadEvents(BaseTransform):
 
     The file is an array ``[N, 4]`` of (t, x, y, p) or one with these four fields (`.npy`), four
     arrays of these names or a single one of the first kind (`.npz`), or anything else a text of
-    four columns, parted by blanks or commas, in which lines beginning with ``#`` are comments.
-    Time stamps have any unit; p is 0 or -1 where it became darker, and 1 where brighter.
+    four columns, parted by blanks or commas, in which lines beginning with ``#`` are comments. A
+    heading gives the columns in any order; other usual names are known too (``timestamp``,
+    ``x_pos``, ``polarity``). Time stamps have any unit; p is 0, -1 or false where it became darker,
+    and 1 or true where brighter. Events are put in the order of time.
     """
 
     def transform(self, results: dict) -> dict:
@@ -160,7 +162,8 @@ class BinEvents(FrameMaker):
             - ``img``: ``[H, W, T*2]``, float32
 
         Raises:
-            UserError: If there are fewer events than frames to be filled by count.
+            UserError: If there are fewer events than frames to be filled by count, or too few
+                different time stamps for frames by time.
         """
         steps, events = self._require_time_steps(), results['events']
         if self.by == 'count' and len(events) < steps:
@@ -170,6 +173,13 @@ class BinEvents(FrameMaker):
                 "model.backbone.time_steps, or set by='time' in mmspike.BinEvents."
             )
         width, height = results['sensor_size']
+        stamps = len(np.unique(events[:, 0])) if self.by == 'time' else steps
+        if 2 * stamps <= min(steps, len(events)):
+            raise UserError(
+                f"The {len(events)} events of '{results['img_path']}' have {stamps} different time "
+                f'stamps for {steps} frames (such as {events[0, 0]:.17g}); store them as float64 '
+                "or integers, or set by='count' in mmspike.BinEvents."
+            )
         frame = self._frames_of(events[:, 0], steps)
         x, y, polarity = events[:, 1:].astype(np.int64).T
         place = ((y * width + x) * steps + frame) * 2 + polarity
@@ -181,9 +191,7 @@ class BinEvents(FrameMaker):
         """Give the frame of each event."""
         if self.by == 'count':
             return np.arange(len(time)) * steps // len(time)
-        span = time[-1] - time[0]
-        if span == 0:
-            return np.zeros(len(time), np.int64)
+        span = (time[-1] - time[0]) or 1
         return np.minimum((time - time[0]) * steps // span, steps - 1).astype(np.int64)
 
 

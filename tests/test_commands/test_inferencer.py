@@ -369,10 +369,10 @@ def test_library_that_is_not_installed(model, picture, tmp_path, monkeypatch):
     assert 'needs mmseg, which is not installed' in refusal(*files, picture, '--out-dir', tmp_path)
 
 
-def test_palette_shorter_than_the_classes(model, picture, tmp_path):
-    files = model('mmseg', dict(classes=('a', 'b', 'c'), palette=[[0, 0, 0]]))
-    sentence = refusal(*files, picture, '--out-dir', tmp_path)
-    assert 'the palette has 1 colours for 3 classes' in sentence
+def test_a_palette_shorter_than_the_classes_is_replaced(model, picture, tmp_path):
+    meta = dict(classes=('sky', 'road', 'tree'), palette=[[250, 0, 0]])
+    (entry,) = run(model('mmseg', meta), picture, tmp_path)['predictions']
+    assert (tmp_path / entry['picture']).is_file()
 
 
 def test_pictures_are_not_written_over_the_inputs(model, picture, tmp_path):
