@@ -86,11 +86,15 @@ def _warn(message: str) -> None:
 
 
 def tell_passed_over(dataset: Any) -> None:
-    """Warn of images that end otherwise than img_suffix says, and of label maps without an image.
+    """Warn of files in class folders that are no samples, and of images and label maps left alone.
+
+    These are images that end otherwise than img_suffix says, and label maps without an image.
 
     Args:
         dataset: A built dataset, unwrapped.
     """
+    if (known := getattr(dataset, 'extensions', None)) and not getattr(dataset, 'ann_file', None):
+        _tell_other_files(dataset.img_prefix, tuple(known))
     suffix, prefix = getattr(dataset, 'img_suffix', None), getattr(dataset, 'data_prefix', None)
     # With a list of names in ann_file, or a part of them, nobody looks what else the folders hold.
     listed = os.path.isfile(getattr(dataset, 'ann_file', None) or '')
@@ -124,6 +128,23 @@ def tell_passed_over(dataset: Any) -> None:
                 f"in '{folder}', such as '{min(over)}': they are passed over; complete the images "
                 'if they are meant to be used.'
             )
+
+
+def _tell_other_files(folder: str, known: tuple[str, ...]) -> None:
+    """Warn of files in class folders of which a dataset does not know the suffix."""
+    over = [
+        path
+        for path in _files(folder)
+        if not path.lower().endswith(known)
+        and not os.path.basename(path).startswith('.')
+        and os.path.realpath(os.path.dirname(path)) != os.path.realpath(folder)
+    ]
+    if over:
+        _warn(
+            f"The class folders in '{folder}' hold {len(over)} files that do not end in "
+            f"{', '.join(sorted(known))}, such as '{min(over)}': they are passed over; set "
+            'extensions of the dataset if they are meant to be used.'
+        )
 
 
 def _files(folder: str) -> Iterator[str]:

@@ -92,12 +92,6 @@ def check_runner_options(config: Config) -> None:
             f'efficient_conv_bn_eval is {modules!r}, but torch.fx, by which mmengine does it, '
             'cannot trace a spiking model; leave it out.'
         )
-    if config.get('strategy') or config.get('runner_type') == 'FlexibleRunner':
-        raise UserError(
-            'the config asks for the FlexibleRunner of mmengine and its strategies, which '
-            'mmspike does not know; leave strategy and runner_type out, and use '
-            'tools/dist_train.sh for several GPUs.'
-        )
 
 
 def check_one_output(model: nn.Module) -> None:

@@ -5,16 +5,19 @@ import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
+from logging import WARNING
 from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.device import get_device
+from mmengine.logging import print_log
 from mmengine.runner import Runner
 from torch import nn
 
 from mmspike.checkpoint import allow_mmengine_types
 from mmspike.checks.classes import classes_of
 from mmspike.checks.data import (
+    FOLDERS_OF_CLASSES,
     build_dataset,
     check_classes,
     check_data,
@@ -24,12 +27,14 @@ from mmspike.checks.data import (
 )
 from mmspike.checks.evaluators import check_evaluators
 from mmspike.checks.frames import check_frames
+from mmspike.checks.labels import check_labels
 from mmspike.checks.misspelt import name_misspellings
 from mmspike.checks.settings import check_one_output, check_values
 from mmspike.commands.loaded_pictures import draw_loaded
 from mmspike.commands.run_report import RunReport
 from mmspike.compat import make_torchvision_importable
 from mmspike.config import config_parser, load_config
+from mmspike.datasets.transforms import IMAGES
 from mmspike.errors import UserError
 from mmspike.hooks.follow_model_hook import follow_model
 from mmspike.process import add_hook, leave_group, use_cpu_well, use_launcher
@@ -88,6 +93,7 @@ def prepare(args: Namespace, splits: Sequence[str]) -> Config:
     elif config.get('work_dir') is None:
         config.work_dir = os.path.join('work_dirs', Path(args.config).stem)
     check_values(config, splits)
+    leave_out_topk(config)
     for split in splits:
         loader = config.get(f'{split}_dataloader')
         # torch would refuse a process that lives on where there is none.
@@ -106,6 +112,8 @@ def prepare(args: Namespace, splits: Sequence[str]) -> Config:
 def use_checked_datasets(config: Config, splits: Sequence[str]) -> None:
     """Exchange datasets and metric of mmdet for mmspike's, which check and match annotations.
 
+    Class folders of mmpretrain may hold pictures of all kinds that can be loaded.
+
     Args:
         config: The config to complete.
         splits: Which of ``train``, ``val`` and ``test`` will run.
@@ -121,6 +129,31 @@ def use_checked_datasets(config: Config, splits: Sequence[str]) -> None:
             for name, module in CHECKED.items():
                 if kind in (name, f'mmdet.{name}', f'{module}.{name}'):
                     part['type'] = f'mmspike.{name}'
+            if str(kind).removeprefix('mmpretrain.') in FOLDERS_OF_CLASSES:
+                part['extensions'] = part.get('extensions') or IMAGES
+
+
+def leave_out_topk(config: Config) -> None:
+    """Leave the top-k accuracies out that fewer classes than k have not.
+
+    Args:
+        config: The config to change: its evaluators, and the head of its classifier.
+    """
+    head: dict = (config.get('model') or {}).get('head') or {}
+    classes = head.get('num_classes')
+    for key in ('val_evaluator', 'test_evaluator', 'model.head'):
+        node = head if key == 'model.head' else config.get(key) or []
+        for part in node if isinstance(node, list) else [node]:
+            given = part.get('topk')
+            if not isinstance(given, list | tuple) or not classes or max(given) <= classes:
+                continue
+            part['topk'] = tuple(k for k in given if k <= classes) or (1,)
+            print_log(
+                f'{key}.topk is {tuple(given)}, but there are {classes} classes: it is '
+                f'{part["topk"]}.',
+                'current',
+                WARNING,
+            )
 
 
 def check_dataset(runner: Runner, split: str, report: RunReport) -> list[str]:
@@ -130,6 +163,7 @@ def check_dataset(runner: Runner, split: str, report: RunReport) -> list[str]:
     report.data(split, getattr(runner, loader))
     check_classes(runner.model, dataset)
     check_one_output(runner.model)
+    check_labels(dataset, runner.model)
     check_detector(runner, split)
     follow_model(runner.model, dataset)
     if split == 'train':

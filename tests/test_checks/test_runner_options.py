@@ -23,8 +23,6 @@ def config(model='mmspike.SpikeMaskRCNN', **options):
         ('activation_checkpointing', ['backbone'], 'model.backbone.with_cp=True'),
         ('activation_checkpointing', 'neck', 'model.backbone.with_cp=True'),
         ('efficient_conv_bn_eval', ['backbone'], 'leave it out'),
-        ('strategy', dict(type='FSDPStrategy'), 'tools/dist_train.sh'),
-        ('runner_type', 'FlexibleRunner', 'tools/dist_train.sh'),
     ],
 )
 def test_refused_with_a_way_out(option, value, way_out):
