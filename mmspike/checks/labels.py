@@ -37,8 +37,7 @@ def check_labels(dataset: Any, model: nn.Module) -> None:
             image = inner.get_data_info(int(wrong[0]))['img_path']
             raise UserError(
                 f"'{path}' gives '{image}' the label {labels[wrong[0]]}, but those of {count} "
-                f'classes go from 0 to {count - 1}; count them from 0, or correct '
-                'metainfo.classes of the dataset and num_classes of the model.'
+                f'classes go from 0 to {count - 1}; count from 0, or correct metainfo.classes.'
             )
         if labels.min() == 1:
             print_log(

@@ -112,7 +112,6 @@ def check_one_output(model: nn.Module) -> None:
         softmax = any(getattr(loss, 'use_sigmoid', True) is False for loss in losses.modules())
         if softmax or hasattr(head, 'loss_decode') and classes != 2:
             raise UserError(
-                f'model.{name} has one output for num_classes={classes}, which leaves nothing to '
-                'tell apart (a softmax of it is always 1); name two classes, one of them the '
-                'background, and set num_classes=2, or with out_channels=1 use_sigmoid=True too.'
+                f'model.{name} has one output for num_classes={classes}, a softmax of which is '
+                'always 1; make the background a second class (use_sigmoid=True where out_channels=1).'
             )

@@ -2,13 +2,14 @@
 
 import logging
 import os
+from io import BytesIO
 
 import cv2
 import mmcv.transforms
 import numpy as np
 from mmengine.logging import print_log
 from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
-from PIL import Image
+from PIL import Image, ImageSequence
 from PIL.Image import DecompressionBombError
 
 from mmspike.errors import UserError
@@ -16,6 +17,8 @@ from mmspike.registry import TRANSFORMS
 
 IMAGES = ('.bmp', '.jpeg', '.jpg', '.png', '.ppm', '.pgm', '.tif', '.tiff', '.webp')
 ORIENTATION = 0x0112  # The tag of EXIF.
+TIFF = b'II*\0', b'MM\0*', b'II+\0', b'MM\0+'
+SUBFILE = 254  # The tag of a TIFF's page: 1 of a smaller copy, 4 of a mask.
 SIDEWAYS = 5  # From here on the tag exchanges width and height.
 TURNED = ('color', 'grayscale')  # The color_type with which mmcv turns a picture as its EXIF says.
 AS_STORED = '_ignore_orientation'
@@ -200,6 +203,7 @@ class LoadSegAnnotations(mmcv.transforms.LoadAnnotations):
         )
         self.num_classes = num_classes
         self.ignore_index = ignore_index
+        self.ignored_as: int | None = None  # What the model ignores; None leaves ids alone.
 
     def transform(self, results: dict) -> dict:
         """Load ``results['seg_map_path']`` into ``results['gt_seg_map']``.
@@ -239,6 +243,8 @@ class LoadSegAnnotations(mmcv.transforms.LoadAnnotations):
         self._check_shape(ids, path, results)
         table = training_ids(results)
         self._check_ids(ids, table, path, results)
+        if self.ignored_as is not None:
+            table[np.isin(table, self._ignored(results))] = self.ignored_as
         results['gt_seg_map'] = table[ids.astype(np.uint8)]
         results['seg_fields'].append('gt_seg_map')
 
@@ -257,6 +263,11 @@ class LoadSegAnnotations(mmcv.transforms.LoadAnnotations):
                 f'{wanted}; give both the same size.'
             )
 
+    def _ignored(self, results: dict) -> list[int]:
+        """List the training ids of pixels without a class, in which mmseg's own is 255."""
+        own = [self.ignore_index, self.ignore_index if self.ignored_as is None else self.ignored_as]
+        return [*own, 255] if results.get('reduce_zero_label') or results.get('label_map') else own
+
     def _check_ids(self, ids: np.ndarray, table: np.ndarray, path: str, results: dict) -> None:
         """Demand that each id of the file is a class or ignored."""
         if ids.dtype == np.uint8:
@@ -266,7 +277,8 @@ class LoadSegAnnotations(mmcv.transforms.LoadAnnotations):
         wrong = present[present != present.astype(np.uint8)]
         if not wrong.size and self.num_classes is not None:
             classes = table[present.astype(np.uint8)]
-            wrong = present[(classes >= self.num_classes) & (classes != self.ignore_index)]
+            known = (classes < self.num_classes) | np.isin(classes, self._ignored(results))
+            wrong = present[~known]
         if not wrong.size:
             return
         # The file's ids are those of all classes that the dataset could have.
@@ -315,7 +327,7 @@ def check_file(path: str, kind: str) -> None:
         kind: What it is, for the message.
 
     Raises:
-        UserError: If it cannot be opened or has no bytes.
+        UserError: If it cannot be opened, has no bytes, is truncated or a stack of pages.
     """
     try:
         with open(path, 'rb') as file:
@@ -327,10 +339,35 @@ def check_file(path: str, kind: str) -> None:
         ) from error
     if not data:
         raise UserError(f"{kind} '{path}' is empty (0 bytes); copy or download it again.")
+    pages = count_pages(data)
+    if pages > 1:
+        raise UserError(
+            f"{kind} '{path}' is a stack of {pages} pages, of which the first alone would be read; "
+            'write each page as a file of its own.'
+        )
     if not is_complete(data):
         raise UserError(
             f"'{path}' is truncated after {len(data)} bytes; copy or download it again."
         )
+
+
+def count_pages(data: bytes) -> int:
+    """Count the pages of a TIFF; smaller copies and masks of the first are none.
+
+    Args:
+        data: The bytes of the whole file; of other formats it is one page.
+    """
+    if data[:4] not in TIFF:
+        return 1
+    pages, size = 0, None
+    try:
+        with Image.open(BytesIO(data)) as image:
+            for page in ImageSequence.Iterator(image):
+                size = size or page.size
+                pages += page.size == size and not getattr(page, 'tag_v2', {}).get(SUBFILE, 0)
+    except (OSError, ValueError, SyntaxError, TypeError, DecompressionBombError):
+        pass  # The decoder says what is wrong.
+    return pages
 
 
 def is_complete(data: bytes) -> bool:

@@ -190,3 +190,21 @@ def test_other_sizes_than_the_annotations_state(tmp_path):
         LoadImageFromFile(color_type='color_ignore_orientation')(
             dict(img_path=turned, width=20, height=40, instances=[])
         )
+
+
+def save_pages(path, *pages):
+    images = [Image.fromarray(page) for page in pages]
+    images[0].save(path, save_all=True, append_images=images[1:])
+
+
+def test_a_stack_of_pages_is_refused(tmp_path):
+    """Of which one page would be learnt; a smaller copy of the picture is no other page."""
+    page = np.full((8, 6, 3), 90, np.uint8)
+    path = tmp_path / 'stack.tif'
+    save_pages(path, page)
+    assert np.array_equal(LoadImageFromFile().transform(dict(img_path=str(path)))['img'], page)
+    save_pages(path, page, page[::2, ::2])
+    assert np.array_equal(LoadImageFromFile().transform(dict(img_path=str(path)))['img'], page)
+    save_pages(path, page, page, page)
+    with pytest.raises(UserError, match='stack.tif.* is a stack of 3 pages'):
+        LoadImageFromFile().transform(dict(img_path=str(path)))

@@ -1,9 +1,13 @@
 """LoadSegAnnotations: mmseg's label map, or one sentence about the wrong one."""
 
+from types import SimpleNamespace
+
 import cv2
 import numpy as np
 import pytest
+from mmengine.runner import BaseLoop
 from PIL import Image
+from torch import nn
 
 from mmspike.datasets import LoadSegAnnotations
 from mmspike.engine import UserError
@@ -129,3 +133,59 @@ def test_a_single_image_has_no_label_map():
     assert LoadSegAnnotations()(dict(img_path='a.png')) == dict(img_path='a.png')
     with pytest.raises(UserError, match="'a.png' has no label map.*seg_map_path"):
         LoadSegAnnotations()(dict(img_path='a.png', seg_fields=[]))
+
+
+def test_a_stack_of_label_maps_is_refused(tmp_path):
+    path = tmp_path / 'stack.tif'
+    pages = [Image.fromarray(np.zeros((4, 4), np.uint8)) for _ in range(2)]
+    pages[0].save(path, save_all=True, append_images=pages[1:])
+    told = dict(img_path='a.png', seg_map_path=str(path), ori_shape=(4, 4), seg_fields=[])
+    with pytest.raises(UserError, match="Label map '.*' is a stack of 2 pages"):
+        LoadSegAnnotations()(told)
+
+
+@pytest.mark.parametrize(
+    'loader, head, options, ids, learnt',
+    [
+        (255, 255, {}, [0, 1, 255], [0, 1, 255]),
+        (254, 255, {}, [0, 1, 254], [0, 1, 255]),
+        (255, 254, {}, [0, 1, 254, 255], [0, 1, 254, 254]),
+        (254, 254, dict(reduce_zero_label=True), [0, 1, 2], [254, 0, 1]),
+        (255, 99, dict(label_map={0: 1, 1: 255, 2: 0}), [0, 1, 2], [1, 99, 0]),
+        (255, -100, {}, [0, 1, 255], [0, 1, 255]),
+        (255, 0, {}, [0, 1, 255], [0, 1, 255]),
+    ],
+)
+def test_one_ignored_id_in_loader_head_loss_and_metric(path, loader, head, options, ids, learnt):
+    """The loader writes what the heads ignore, and losses and metrics ignore the same."""
+    heads = pytest.importorskip('mmseg.models', reason='heads and losses of mmseg')
+    metrics = pytest.importorskip('mmseg.evaluation', reason='a metric of mmseg')
+    from mmspike.hooks.follow_model_hook import FollowModelHook
+
+    load = LoadSegAnnotations(ignore_index=loader)
+    model = nn.Module()
+    losses = [dict(type='TverskyLoss'), dict(type='CrossEntropyLoss')]
+    numbers = dict(in_channels=4, channels=4, num_classes=2, loss_decode=losses)
+    model.decode_head = heads.decode_heads.FCNHead(**numbers, ignore_index=head)
+    model.auxiliary_head = heads.decode_heads.FCNHead(**numbers)
+    dataset = SimpleNamespace(pipeline=[load], metainfo=dict(classes=('a', 'b')))
+    loop = EvaluatingLoop(dataset, metrics.IoUMetric(ignore_index=loader))
+    runner = SimpleNamespace(model=model, _train_loop=None, _val_loop=loop, _test_loop=None)
+    for _ in range(2):
+        FollowModelHook().before_run(runner)
+        found = load(results(path, np.array([ids, ids], np.uint8), **options))['gt_seg_map']
+        assert found.tolist() == [learnt, learnt]
+    ignored = {head if 0 <= head <= 255 else 255}
+    if head:  # 0 is a class, and left alone.
+        tversky = model.decode_head.loss_decode[0]
+        places = model.decode_head, model.auxiliary_head, tversky, loop.evaluator.metrics[0]
+        assert {place.ignore_index for place in places} == ignored
+
+
+class EvaluatingLoop(BaseLoop):
+    def __init__(self, dataset, metric):
+        self._dataloader = self.dataloader = SimpleNamespace(dataset=dataset)
+        self.evaluator = SimpleNamespace(metrics=[metric])
+
+    def run(self):
+        """Abstract in mmengine."""
