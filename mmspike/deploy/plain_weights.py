@@ -40,9 +40,18 @@ def copy_plain(model: nn.Module) -> nn.Module:
                 remove_weight_norm(module, hook.name)
             elif isinstance(hook, SpectralNorm):
                 remove_spectral_norm(module, hook.name)
-        for name in list(getattr(module, 'parametrizations', ())):
-            parametrize.remove_parametrizations(module, name)
+        if parametrize.is_parametrized(module):
+            _drop_parametrizations(module)
     return model
+
+
+def _drop_parametrizations(module: nn.Module) -> None:
+    """Make plain what is parametrized; torch's own way would change the class of the original."""
+    computed = {name: getattr(module, name) for name in module.parametrizations}
+    module.__class__ = parametrize.type_before_parametrizations(module)
+    del module.parametrizations
+    for name, value in computed.items():
+        module.register_parameter(name, nn.Parameter(value.detach().clone()))
 
 
 CONVOLUTIONS = (

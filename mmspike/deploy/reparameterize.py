@@ -246,10 +246,16 @@ def fold(conv: Any, norm: nn.Module, name: str) -> Any:
     """
     statistics = _statistics(norm, name)
     transposed = getattr(conv, 'transposed', False)
-    conv.weight, conv.bias = fuse_conv_bn_weights(
-        conv.weight, conv.bias, *statistics, transpose=transposed
-    )
+    weight = _transpose(conv.weight, conv.groups) if transposed else conv.weight
+    conv.weight, conv.bias = fuse_conv_bn_weights(weight, conv.bias, *statistics)
+    if transposed:
+        conv.weight = nn.Parameter(_transpose(conv.weight, conv.groups))
     return conv
+
+
+def _transpose(weight: Tensor, groups: int) -> Any:
+    """Exchange output and input channels of ``[out, in / groups, ...]``, in each group."""
+    return weight.unflatten(0, (groups, -1)).transpose(1, 2).flatten(0, 1)
 
 
 def _statistics(norm: nn.Module, name: str) -> tuple[Any, Any, float, Any, Any]:

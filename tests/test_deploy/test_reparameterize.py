@@ -273,6 +273,18 @@ def test_weights_that_are_computed_are_taken_as_they_are_now(change):
         'bias',
     }
     torch.testing.assert_close(merged(x), expected, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(model(x), expected)  # It runs and trains on.
+
+
+@pytest.mark.parametrize('groups', [1, 2, 4])
+def test_a_transposed_convolution_in_groups(groups):
+    torch.manual_seed(0)
+    conv = nn.ConvTranspose2d(4, 8, 3, stride=2, groups=groups)
+    model = randomize_norms(nn.Sequential(conv, nn.BatchNorm2d(8))).double().eval()
+    x = torch.randn(B, 4, 5, 5, dtype=torch.float64)
+    merged = reparameterize(model)
+    assert not norms(merged)
+    torch.testing.assert_close(merged(x), model(x), rtol=1e-9, atol=1e-9)
 
 
 def test_a_linear_layer_with_its_norm():
