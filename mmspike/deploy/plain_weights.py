@@ -1,6 +1,7 @@
 """Weights that are plain parameters: no other tensor and no method computes them as they run."""
 
 from copy import deepcopy
+from typing import Any
 
 from mmcv.cnn.bricks import wrappers
 from torch import Tensor, nn
@@ -47,7 +48,8 @@ def copy_plain(model: nn.Module) -> nn.Module:
 
 def _drop_parametrizations(module: nn.Module) -> None:
     """Make plain what is parametrized; torch's own way would change the class of the original."""
-    computed = {name: getattr(module, name) for name in module.parametrizations}
+    names: Any = module.parametrizations
+    computed = {name: getattr(module, name) for name in names}
     module.__class__ = parametrize.type_before_parametrizations(module)
     del module.parametrizations
     for name, value in computed.items():
