@@ -112,6 +112,6 @@ def check_one_output(model: nn.Module) -> None:
         softmax = any(getattr(loss, 'use_sigmoid', True) is False for loss in losses.modules())
         if softmax or hasattr(head, 'loss_decode') and classes != 2:
             raise UserError(
-                f'model.{name} has one output for num_classes={classes}, a softmax of which is '
-                'always 1; make the background a second class (use_sigmoid=True where out_channels=1).'
+                f'model.{name} has one output for num_classes={classes}, whose softmax is '
+                'always 1; make the background a second class (use_sigmoid=True if out_channels=1).'
             )
