@@ -4,7 +4,7 @@ from contextlib import nullcontext
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
 from mmspike.analysis.spike_driven import randomize_norms
@@ -16,6 +16,7 @@ from mmspike.layers import (
     SpikeConv2d,
     attention,
     rep_conv,
+    spike_conv,
     spike_conv_norm,
     token_mixers,
 )
@@ -152,6 +153,25 @@ def test_a_change_in_place_voids_the_form(name, change, behind):
     for own, expected in zip(*grads, strict=True):
         assert (own is None) == (expected is None)
         assert own is None or torch.equal(own, expected)
+
+
+@pytest.mark.parametrize('change', [Tensor.relu, Tensor.relu_])
+def test_what_a_hook_changes_is_not_computed_again_without_it(monkeypatch, change):
+    grads = []
+    for forms in (True, False):
+        torch.manual_seed(0)
+        block = randomize_norms(set_time_steps(MetaBlock(SepConv(4), RepConv(4)), T)).train()
+        for module in block.modules():
+            if isinstance(module, nn.Conv2d):
+                module.register_forward_hook(lambda _, __, out: change(out))
+        if not forms:
+            for module in (spike_conv, rep_conv):
+                monkeypatch.setattr(module, 'convolve_again', lambda conv, x, out: out)
+        x = torch.randn(T * B, 4, 6, 6, requires_grad=True)
+        block(2 * x).square().sum().backward()
+        grads.append([x.grad, *(p.grad for p in block.parameters())])
+    for own, expected in zip(*grads, strict=True):
+        torch.testing.assert_close(own, expected)
 
 
 def test_what_a_sum_was_made_of_must_not_change_unseen():
