@@ -164,10 +164,11 @@ def neuron_constants(model: nn.Module) -> dict[str, dict]:
         model: Any model.
 
     Returns:
-        By the names of the neurons, such as ``dict(tau=2.0, v_threshold='learned')``.
+        By the names of the neurons, such as ``dict(type='LIF', v_threshold='learned')``.
     """
     return {
         name: {
+            'type': type(module).__name__,
             **dict.fromkeys(module._parameters, 'learned'),
             **{
                 key: value

@@ -9,7 +9,7 @@ from torch import nn
 from mmspike.checks.weights import check_fits, check_start
 from mmspike.hooks import WholeCheckpointHook
 from mmspike.models.backbones import MetaSpikeFormer
-from mmspike.neurons import name_neurons
+from mmspike.neurons import PLIF, name_neurons
 
 ARCH = dict(dims=(4, 4, 8, 8, 8), depths=(1,) * 5, heads=2)
 
@@ -116,6 +116,16 @@ def test_a_threshold_that_was_learned_and_is_fixed_now(said):
     assert not said
     check_fits(model('mmspike.LIF'), checkpoint, 'a.pth')
     assert 'of v_threshold=learned' in said[0][0]
+
+
+def test_another_neuron_in_few_places(said):
+    was, now = model('mmspike.LIF'), model('mmspike.LIF')
+    now.downsamplings[1].conv.neuron = PLIF(1)
+    checkpoint = saved(was)
+    checkpoint['state_dict'] = now.state_dict()  # What a PLIF learns is none of the matter here.
+    check_fits(now, checkpoint, 'a.pth')
+    ((text, _),) = said
+    assert ' of type=LIF (downsamplings.1.conv.neuron), but the config has type=PLIF' in text
 
 
 def test_a_backbone_that_starts_from_a_whole_model(said, tmp_path):
