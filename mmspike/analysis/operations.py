@@ -31,6 +31,9 @@ PRODUCTS: dict[Callable, str] = {
     **dict.fromkeys((Tensor.matmul, Tensor.mm, Tensor.bmm), 'matrix product'),
     **dict.fromkeys((Tensor.__matmul__, Tensor.__rmatmul__), 'matrix product'),
     torch.einsum: 'einsum',
+    **dict.fromkeys((torch.outer, torch.ger, torch.kron), 'outer product'),
+    **dict.fromkeys((Tensor.outer, Tensor.ger, Tensor.kron), 'outer product'),
+    torch.linalg.vecdot: 'dot product',
 }
 ARGUMENTS = {
     'convolution': ('input', 'weight', 'bias', 'stride', 'padding', 'dilation', 'groups'),
@@ -54,9 +57,9 @@ ATTENTION = re.compile(r'_scaled_dot_product_|_(flash|efficient)_attention')
 # interpolate (see `AnalogOperations`), or are norms, which merge with weights.
 HARMLESS = re.compile(
     r'_norm|norm_|copy|index_|scatter|gather|masked_|_put|where|cat|stack|nms|roi_|grid_sampler|'
-    r'searchsorted|bucketize|equal|close|hist|embedding|unpool|_fused_|isin|set_|resize'
+    r'searchsorted|bucketize|equal|close|hist|embedding|unpool|_fused_|isin|set_|resize|relu|complex'
 )
-TRANSFORMS = re.compile(r'_fft_|linalg_(?!vector_norm)')  # Of one tensor, and they do multiply.
+TRANSFORMS = re.compile(r'_fft_|_?linalg_(?!vector_norm|check)')  # Of one tensor, and they do multiply.
 PLACES = (torch.bool, torch.int16, torch.int32, torch.int64)  # No values.
 
 
@@ -226,6 +229,8 @@ class WatchedOperations(TorchFunctionMode):
         if func in PRODUCTS:
             given = [[x] if isinstance(x, Tensor) else x for x in (*args, *kwargs.values())]
             operands = [x for xs in given if isinstance(xs, (list, tuple)) for x in xs]
+            if not macs and len(operands) > 1 and output.numel():  # It ran as products of values.
+                macs = max(x.numel() for x in (output, *operands))
             return Operation(PRODUCTS[func], *_better(operands), macs)
         kind = WEIGHTINGS[func]
         named = {**dict(zip(ARGUMENTS[kind], args, strict=False)), **kwargs}

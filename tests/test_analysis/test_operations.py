@@ -74,6 +74,11 @@ KNOWN = {
         2 * N * L * L * D,
         {ANALOG},
     ),
+    # Torch runs these as products of values, which are nobody's addition elsewhere.
+    'outer': (lambda x, w: torch.outer(x.flatten(), w[0]), N * L * D * 6, {SPIKES}),
+    'kronecker': (lambda x, w: torch.kron(x[0], w), L * D * D * 6, {SPIKES}),
+    'dot': (lambda x, _: torch.linalg.vecdot(x, torch.randn(L, D)), N * L * D, {SPIKES}),
+    'einsum': (lambda x, w: torch.einsum('nld,d->nld', x, w[:, 0]), N * L * D, {SPIKES}),
     # Three projections in, one out, and two products: of D channels each.
     'heads': (
         lambda x, _: HEADS(x, x, x, need_weights=False)[0],
@@ -96,10 +101,11 @@ def test_products_by_hand(name):
     [
         (lambda x, _: torch.fft.rfft(x).abs(), '_fft_r2c'),
         (lambda x, _: F.bilinear(x, x, torch.randn(3, D, D)), '_trilinear'),
+        (lambda x, _: torch.linalg.svdvals(x), '_linalg_svd'),
         (lambda x, _: torch.cdist(x, x), '_euclidean_dist|_cdist_forward'),
         (Recurrent(D, 4, batch_first=True), r'\w*(rnn|lstm)\w* of operation'),
     ],
-    ids=['fft', 'bilinear', 'distances', 'lstm'],
+    ids=['fft', 'bilinear', 'singular values', 'distances', 'lstm'],
 )
 def test_what_multiplies_in_an_unknown_way_is_named(operation, name):
     with pytest.raises(UserError, match=rf'^({name}).*: how this multiplies is not known'):
@@ -109,6 +115,7 @@ def test_what_multiplies_in_an_unknown_way_is_named(operation, name):
 def test_known_modules_of_torch_that_multiply_are_no_surprise():
     def harmless(x, _):
         x = F.layer_norm(torch.cat([x, x.flip(-1)], -1), (2 * D,))
+        x = F.prelu(x, torch.tensor([0.1, 0.2, 0.3, 0.4, 0.5]))
         return F.interpolate(x, 7).softmax(-1)[torch.tensor([0]), :, torch.arange(3)]
 
     assert counted(harmless) == (0, set())
