@@ -59,7 +59,8 @@ HARMLESS = re.compile(
     r'_norm|norm_|copy|index_|scatter|gather|masked_|_put|where|cat|stack|nms|roi_|grid_sampler|'
     r'searchsorted|bucketize|equal|close|hist|embedding|unpool|_fused_|isin|set_|resize|relu|complex'
 )
-TRANSFORMS = re.compile(r'_fft_|_?linalg_(?!vector_norm|check)')  # Of one tensor, and they do multiply.
+# Of one tensor, and they do multiply.
+TRANSFORMS = re.compile(r'_fft_|_?linalg_(?!vector_norm|check)')
 PLACES = (torch.bool, torch.int16, torch.int32, torch.int64)  # No values.
 
 
