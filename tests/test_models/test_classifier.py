@@ -183,12 +183,14 @@ def test_a_teacher_given_as_a_config_file(teacher_file, tmp_path):
     assert distilled(teacher_file, str(file))[0].teacher.head.num_classes == CLASSES
 
 
-@pytest.mark.parametrize('place', ['in the model', 'beside it', 'nowhere'])
+@pytest.mark.parametrize('place', ['in the model', 'beside it', 'nowhere', 'as they are'])
 def test_a_teacher_sees_images_as_it_was_trained(teacher_file, tmp_path, place):
     """The truth is what mmpretrain makes of the raw pictures for the teacher itself."""
     normalized = dict(mean=[120.0, 110.0, 100.0], std=[58.0, 57.0, 56.0], to_rgb=False)
     teacher, lines = teacher_config(), ''
-    if place == 'in the model':
+    if place == 'as they are':
+        teacher['data_preprocessor'] = dict(to_rgb=False)
+    elif place == 'in the model':
         teacher['data_preprocessor'] = normalized
     elif place == 'beside it':
         lines = f'data_preprocessor = {normalized!r}\n'

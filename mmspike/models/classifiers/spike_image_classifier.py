@@ -68,6 +68,7 @@ class DistilledSpikeClassifier(SpikeImageClassifier):
             # The runner of mmpretrain hands a model what stands beside it in its config.
             beside = {'data_preprocessor': whole.get('data_preprocessor')}
             cfg = {**beside, **whole.model}
+        self._teacher_has_own = bool(cfg.get('data_preprocessor'))
         init_cfg = {'type': 'Pretrained', 'checkpoint': checkpoint}
         built = MODELS.build({**cfg, 'init_cfg': init_cfg})
         own, theirs = (getattr(m.head, 'num_classes', None) for m in (self, built))
@@ -113,10 +114,10 @@ class DistilledSpikeClassifier(SpikeImageClassifier):
         """Normalize the student's images ``[B, C, H, W]`` as the teacher was trained."""
         own: Any = self.data_preprocessor
         theirs = self.teacher.data_preprocessor
-        if not getattr(theirs, '_enable_normalize', False):  # It says nothing.
+        if not self._teacher_has_own or not hasattr(theirs, '_enable_normalize'):
             return images
         if own._enable_normalize:
             images = images * own.std + own.mean
         if own.to_rgb != theirs.to_rgb and images.shape[1] == 3:
             images = images.flip(1)
-        return (images - theirs.mean) / theirs.std
+        return (images - theirs.mean) / theirs.std if theirs._enable_normalize else images
