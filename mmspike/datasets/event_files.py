@@ -39,7 +39,7 @@ def read_events(path: str) -> np.ndarray:
         path: The file.
 
     Shape:
-        - returns: ``[N, 4]``, float64, in the order of time
+        - returns: ``[N, 4]``, float64
 
     Raises:
         UserError: If the file cannot be read or holds no event.
@@ -63,8 +63,7 @@ def read_events(path: str) -> np.ndarray:
             f"Event file '{path}' holds no event, but a sample needs some; replace the file or "
             'take it out of the dataset.'
         )
-    time = events[:, 0]
-    return events if (time[1:] >= time[:-1]).all() else events[time.argsort(kind='stable')]
+    return events
 
 
 def _read_npy(path: str) -> np.ndarray:
@@ -119,7 +118,7 @@ def _read_text(path: str) -> np.ndarray:
 
 
 def check_events(events: np.ndarray, sensor_size: tuple[int, int], path: str) -> None:
-    """Demand numbers, pixels of the sensor and two polarities.
+    """Demand time stamps in order, pixels of the sensor and two polarities.
 
     Args:
         events: As `read_events` gives them.
@@ -129,7 +128,7 @@ def check_events(events: np.ndarray, sensor_size: tuple[int, int], path: str) ->
     Raises:
         UserError: If an event is not as demanded.
     """
-    _, x, y, polarity = events.T
+    time, x, y, polarity = events.T
     width, height = sensor_size
 
     def refuse(wrong: np.ndarray, what: str) -> None:
@@ -142,6 +141,12 @@ def check_events(events: np.ndarray, sensor_size: tuple[int, int], path: str) ->
         ~np.isfinite(events).all(axis=1),
         'a value that is no finite number (t={t}, x={x}, y={y}, p={p}); correct the file or take '
         'it out of the dataset',
+    )
+    # Sorted, those of a clock that went over its end would be wrong without a word.
+    refuse(
+        np.diff(time, prepend=time[0]) < 0,
+        'the time stamp {t}, which is earlier than that of the event before, but events must come '
+        'in the order of time; sort the file by its time stamps, or undo the overflow of its clock',
     )
     refuse(
         (x != x // 1) | (y != y // 1) | (x < 0) | (y < 0) | (x >= width) | (y >= height),

@@ -32,7 +32,7 @@ class LoadEvents(BaseTransform):
     four columns, parted by blanks or commas, in which lines beginning with ``#`` are comments. A
     heading gives the columns in any order; other usual names are known too (``timestamp``,
     ``x_pos``, ``polarity``). Time stamps have any unit; p is 0, -1 or false where it became darker,
-    and 1 or true where brighter. Events are put in the order of time.
+    and 1 or true where brighter.
     """
 
     def transform(self, results: dict) -> dict:

@@ -115,13 +115,22 @@ def test_names_of_columns(tmp_path, names):
         assert np.array_equal(load(file)['events'], array), file
 
 
-def test_truth_values_and_the_order_of_time(tmp_path, write):
-    words = '\n'.join(f'{t} {x} {y} {bool(p)}' for t, x, y, p in EVENTS[::-1])
+def test_truth_values_and_negative_times(tmp_path, write):
+    words = '\n'.join(f'{t} {x} {y} {bool(p)}' for t, x, y, p in EVENTS)
     (tmp_path / 'words.txt').write_text(words)
-    expected = np.array([*EVENTS[:3], EVENTS[4], EVENTS[3]])  # Those of one moment stay as stored.
-    assert np.array_equal(load(tmp_path / 'words.txt')['events'], expected)
+    assert np.array_equal(load(tmp_path / 'words.txt')['events'], EVENTS)
     negative = np.array(EVENTS) - [100, 0, 0, 0]
     assert np.array_equal(load(write(negative))['events'], negative)
+
+
+@pytest.mark.parametrize('bits, first', [(32, 0), (31, -(2**31))])
+def test_a_clock_that_went_over_its_end(write, bits, first):
+    """Sorted by time, the end of the recording would come before its beginning."""
+    events = np.array(EVENTS)
+    events[:, 0] += 2**bits - 40
+    events[events[:, 0] >= 2**bits, 0] += first - 2**bits
+    with pytest.raises(UserError, match='Event 2 of .* earlier .* overflow of its clock'):
+        load(write(events))
 
 
 def test_all_file_formats_read_alike(tmp_path, write):
@@ -149,6 +158,7 @@ def test_all_file_formats_read_alike(tmp_path, write):
         ((90, 0, -1, 1), 'x=0, y=-1, which is no pixel'),
         ((90, 1.5, 0, 1), 'x=1.5, y=0, which is no pixel'),
         ((90, 0, 0, 3), r'the polarity 3, but it must be 0 or -1'),
+        ((79, 0, 0, 1), r'Event 5 of .* stamp 79, which is earlier .* sort the file'),
         ((float('nan'), 0, 0, 1), 'no finite number'),
     ],
 )
