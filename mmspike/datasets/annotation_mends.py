@@ -2,15 +2,18 @@
 
 import logging
 import posixpath
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from itertools import count
+from math import fsum, isfinite
 from typing import Any
 
 from mmengine.logging import print_log
+from pycocotools import mask as masks
 
 from mmspike.errors import UserError
 
 SHOWN = 20  # Categories that a sentence names.
+ALIKE, SAME = 0.01, 0.99  # Boxes of copies differ by so many pixels, their masks overlap so much.
 
 
 def warn(text: str) -> None:
@@ -47,7 +50,8 @@ def merge_copies(coco: dict[str, Any], path: str = '') -> dict[Any, Any]:
     """Merge entries of one picture, drop copies of objects, and number annotations if they need it.
 
     Entries are of one picture if they name one file and size: the first gets the objects of all.
-    Objects are copies if picture, category, crowd, box and, where both have one, mask are the same.
+    Objects are copies if picture, category, crowd, box and, where both have one, mask are the same,
+    but for rounding and the form in which the mask is written.
 
     Args:
         coco: The content of an annotation file, changed in place.
@@ -91,18 +95,11 @@ def _rename(annotations: Iterable[dict], key: str, moved: Mapping[Any, Any]) -> 
 
 
 def _drop_copies(coco: dict[str, Any], path: str) -> None:
-    kept: dict[Hashable, list[dict]] = {}
-    copies = []
+    sizes = {image['id']: (image['height'], image['width']) for image in coco['images']}
+    places: dict[Hashable, list[dict]] = {}
     for annotation in coco['annotations']:
-        alike = kept.setdefault(_place_of(annotation), [])
-        mask = annotation.get('segmentation')
-        for other in alike:
-            if not mask or not other.get('segmentation') or mask == other['segmentation']:
-                other['segmentation'] = other.get('segmentation') or mask or []
-                copies.append(annotation)
-                break
-        else:
-            alike.append(annotation)
+        places.setdefault(_place_of(annotation), []).append(annotation)
+    copies = [copy for alike in places.values() for copy in _copies_among(alike, sizes)]
     if not copies:
         return
     total = len(coco['annotations'])
@@ -116,14 +113,50 @@ def _drop_copies(coco: dict[str, Any], path: str) -> None:
         )
 
 
-def _place_of(annotation: dict) -> Hashable:
-    """Give what copies of an object share beside the mask; of malformed ones nobody has copies."""
+def _copies_among(alike: Sequence[dict], sizes: Mapping[Any, tuple[int, int]]) -> Iterator[dict]:
+    """Yield what stands again in a list of objects of one picture and class."""
+    order = sorted(range(len(alike)), key=lambda i: (alike[i]['bbox'][0], i)) if alike[1:] else []
+    near: list[dict] = []  # Those that begin at most `ALIKE` to the left.
+    for annotation in (alike[i] for i in order):
+        box, mask = annotation['bbox'], annotation.get('segmentation')
+        near = [other for other in near if other['bbox'][0] >= box[0] - ALIKE]
+        size = sizes.get(annotation['image_id'])
+        for other in near:
+            same = all(abs(a - b) <= ALIKE for a, b in zip(box, other['bbox'], strict=True))
+            if same and _is_same_mask(mask, other.get('segmentation'), size):
+                other['segmentation'] = other.get('segmentation') or mask or []
+                yield annotation
+                break
+        else:
+            near.append(annotation)
+
+
+def _is_same_mask(mask: Any, other: Any, size: tuple[int, int] | None) -> bool:
+    """Tell whether two masks cover the same pixels; an object without one may be either."""
+    if not mask or not other or mask == other or size is None:
+        return not mask or not other or mask == other
     try:
-        box = tuple(round(value, 2) for value in annotation['bbox'])
-        place = annotation['image_id'], annotation['category_id'], box
+        one, two = (
+            masks.merge(masks.frPyObjects(m, *size))
+            if isinstance(m, list)
+            else m
+            if isinstance(m['counts'], str | bytes)
+            else masks.frPyObjects(m, *size)
+            for m in (mask, other)
+        )
+        return bool(masks.iou([one], [two], [0])[0, 0] >= SAME)
+    except Exception:  # Whatever pycocotools raises of it; other checks name it.
+        return False
+
+
+def _place_of(annotation: dict) -> Hashable:
+    """Give what copies of an object share beside box and mask; malformed ones have no copies."""
+    try:
+        place = annotation['image_id'], annotation['category_id'], bool(annotation.get('iscrowd'))
         hash(place)
-        return *place, bool(annotation.get('iscrowd'))
-    except (KeyError, TypeError, ValueError):
+        sound = len(annotation['bbox']) == 4 and isfinite(fsum(annotation['bbox']))
+        return place if sound else id(annotation)
+    except (KeyError, OverflowError, TypeError, ValueError):
         return id(annotation)
 
 

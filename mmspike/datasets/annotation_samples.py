@@ -143,7 +143,8 @@ def _extent(segmentation: Any, rle: Mapping) -> list[float]:
     """
     if not isinstance(segmentation, list):
         return masks.toBbox(rle).tolist()
-    x, y = ([value for polygon in segmentation for value in polygon[start::2]] for start in (0, 1))
+    polygons = [polygon for polygon in segmentation if len(polygon) >= 6]  # Others are not drawn.
+    x, y = ([value for polygon in polygons for value in polygon[start::2]] for start in (0, 1))
     return [min(x), min(y), max(x) - min(x), max(y) - min(y)]
 
 
@@ -180,5 +181,9 @@ def is_of_other_size(mask: Any, image: Mapping) -> str:
     size = [image['height'], image['width']]
     told = mask.get('size') if isinstance(mask, dict) else None
     if told is None or told == size:
+        counts = mask.get('counts') if isinstance(mask, dict) else None
+        pixels = size[0] * size[1]
+        if isinstance(counts, list) and sum(counts) != pixels:
+            return f'an RLE mask of {sum(counts)} pixels, but its picture has {pixels}'
         return ''
     return f'an RLE mask of the size {told}, but its picture has [height, width] {size}'

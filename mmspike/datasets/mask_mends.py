@@ -41,6 +41,11 @@ class _Shape:
         return bool((np.abs(self.short - 1) < NEAR).all())
 
     @property
+    def is_in_its_box(self) -> bool:
+        off = np.abs(self.start - self.box[:2])
+        return bool((off <= 1).all() and (np.abs(self.short) <= 1 + NEAR).all())
+
+    @property
     def box(self) -> np.ndarray:
         return np.asarray(self.annotation['bbox'], float)
 
@@ -52,7 +57,7 @@ def mend_masks(coco: Mapping[str, Any], path: str = '') -> None:
       lower than their boxes: drawn with their outline. Of a file where most are so, all are.
     - A polygon inside another of its object is a hole where the area says so: COCO's code, which
       unites both, would fill it.
-    - Polygons that cover no pixel: their outline within the box.
+    - Polygons that cover no pixel and are where their box is: their outline within it.
 
     All others stay as they are. Crowds, RLE masks and objects of unknown pictures too.
 
@@ -171,7 +176,7 @@ def _draw(shape: _Shape, size: tuple[int, int], offset: np.ndarray | None) -> st
             kind, drawn = 'holes', odd
         elif offset is None:
             kind = 'filled'
-    if not union.any():
+    if not union.any() and shape.is_in_its_box:
         kind, drawn = 'empty', _outline(shape, size)
     if kind and kind != 'filled':
         rle = masks.encode(np.asfortranarray(drawn, dtype=np.uint8))

@@ -11,12 +11,16 @@ from mmspike.datasets.annotation_mends import SHOWN, same_names, warn
 from mmspike.datasets.annotations import OTHER_CLASS, AnnotationFile, CountFiltered
 from mmspike.registry import DATASETS
 
+SIDES = ('xmin', 'ymin', 'xmax', 'ymax')
+FLAGS = ('-1', '0', '1')
+BROKEN = 'without a name or a box'
+
 
 class MatchNames(CountFiltered):
     """A mixin for `XMLDataset`: names mean classes without regard to case and outer spaces.
 
     Objects of the same name and box, and pictures that are listed twice, count once. Names that
-    mean no class are warned of.
+    mean no class are warned of, and objects without a name or a box left out.
 
     Attributes:
         annotation_file: The objects of all files, and how many are left out.
@@ -30,33 +34,49 @@ class MatchNames(CountFiltered):
         self.annotation_file = AnnotationFile(self.ann_file)
         self._others: Counter[str] = Counter()
         self._renamed: Counter[tuple[str, str]] = Counter()
-        self._copies = 0
+        self._copies = self._broken = 0
         self._parsed: dict[str, dict] = {}
         listed = super().load_data_list()  # type: ignore[misc]
-        self._tell(len(listed) - len(self._parsed))
+        self._tell(sum(bool(info) for info in listed) - len(self._parsed))
         return list(self._parsed.values())
 
     def parse_data_info(self, img_info: dict) -> dict:
+        # VOC's own lists of a class have a flag behind each name, and some end with empty lines.
+        id, *flag = img_info['img_id'].split() or ['']
+        if not id:
+            return {}
+        if flag and flag[0] in FLAGS:
+            told = img_info['img_id']
+            img_info = {key: value.replace(told, id) for key, value in img_info.items()}
         path = img_info['xml_path']
         if path not in self._parsed:
             self._parsed[path] = super().parse_data_info(img_info)  # type: ignore[misc]
         return self._parsed[path]
 
     def _parse_instance_info(self, raw_ann_info: ElementTree, **options: Any) -> list[dict]:
-        root, seen = raw_ann_info.getroot(), set()
-        for one in root.findall('object') if root is not None else ():
-            name, box = one.find('name'), one.find('bndbox')
-            if name is None or box is None or root is None:
-                continue
-            told = name.text or ''
-            place = told, *(box.findtext(key) for key in ('xmin', 'ymin', 'xmax', 'ymax'))
-            if place in seen:
+        root: Any = raw_ann_info.getroot()
+        kept: dict[tuple, Any] = {}
+        for one in root.findall('object'):
+            name, difficult = one.find('name'), one.find('difficult')
+            try:
+                box = [float(one.findtext(f'bndbox/{key}')) for key in SIDES]
+                told = name.text or ''
+            except (AttributeError, TypeError, ValueError):  # It has no name, or no numbers.
                 root.remove(one)
-                self._copies += 1
+                self._broken += 1
                 continue
-            seen.add(place)
-            self.annotation_file.objects += 1
+            if difficult is not None and (difficult.text or '').strip() not in FLAGS:
+                difficult.text = '0'  # Such as 'Unspecified'.
             name.text = same_names([told], self._metainfo['classes']).get(told, told)
+            place = (name.text, *box)
+            first = kept.setdefault(place, one)
+            if first is not one:
+                self._copies += 1
+                plain = one if first.findtext('difficult') == '1' else first
+                root.remove(first if plain is one else one)
+                kept[place] = plain
+                continue
+            self.annotation_file.objects += 1
             if name.text != told:
                 self._renamed[told, name.text] += 1
             elif told not in self._metainfo['classes']:
@@ -74,6 +94,9 @@ class MatchNames(CountFiltered):
             warn(f"The names of {self._renamed.total()} objects of '{path}' are read {pairs}.")
         if self._copies:
             warn(f"{self._copies} objects of '{path}' are annotated twice and left out once.")
+        if self._broken:
+            self.annotation_file.left_out[BROKEN] = self._broken
+            warn(f"{self._broken} objects of '{path}' are left out, as they are {BROKEN}.")
         if entries:
             warn(f"'{path}' lists pictures more than once: {entries} entries are left out.")
 

@@ -10,6 +10,7 @@ from copy import deepcopy
 import mmcv.transforms
 import pytest
 from PIL import Image
+from pycocotools import mask as masks
 
 pytest.importorskip('mmdet', reason='the layout of COCO is read by mmdet')
 from mmdet.datasets import CocoDataset  # noqa: E402
@@ -224,6 +225,10 @@ def test_what_is_missing(check, kind, key):
             dict(segmentation=dict(size=[40, 30], counts=[0, 1200])),
             r'has an RLE mask of the size \[40',
         ),
+        (
+            dict(segmentation=dict(size=[30, 40], counts=[155, 9, 1000])),
+            'has an RLE mask of 1164 pixels, but its picture has 1200',
+        ),
         (dict(segmentation=dict(size=[60, 80], counts=[0, 4800])), r'\[height, width\] \[30, 40\]'),
         (dict(segmentation=dict(size=[30, 40], counts=[1200])), 'and an RLE a pixel'),
         (dict(segmentation=dict(size=[30, 40], counts='PU1')), 'and an RLE a pixel'),
@@ -416,12 +421,25 @@ def test_pictures_that_are_listed_twice(check, said, file_name):
     assert objects_of(check(lambda told: told['images'].append(same_id))) == TOLD
 
 
+# The polygon of the first object, written in other ways.
+RLE = masks.frPyObjects([[4, 5, 14, 5, 14, 17]], 30, 40)[0]
+AGAIN = {
+    'other corner': dict(segmentation=[[14, 17, 4, 5, 14, 5]]),
+    'rounded': dict(segmentation=[[4.003, 5.002, 14, 5, 14, 17]]),
+    'RLE': dict(segmentation=dict(size=[30, 40], counts=RLE['counts'].decode())),
+}
+
+
 @pytest.mark.parametrize(
     'change, objects',
     [
         (dict(), 3),
         (dict(bbox=[4.0, 5.001, 10, 12]), 3),
+        (dict(bbox=[4.006, 4.996, 10, 12]), 3),
         (dict(segmentation=[]), 3),
+        (AGAIN['other corner'], 3),
+        (AGAIN['rounded'], 3),
+        (AGAIN['RLE'], 3),
         (dict(category_id=2), 4),
         (dict(bbox=[4, 5, 10, 11]), 4),
         (dict(iscrowd=1), 4),

@@ -131,3 +131,11 @@ def test_what_is_no_polygon_is_left_to_others(polygon):
     coco = dict(images=[dict(id=1, height=9, width=9)], annotations=[deepcopy(told)])
     mend_masks(coco)
     assert coco['annotations'] == [told]
+
+
+@pytest.mark.parametrize('shift', [100, -0.9])
+def test_polygons_elsewhere_than_their_box_are_not_made_up(warned, shift):
+    """Whatever they are, such as shares of the picture, an outline in the box is not their mask."""
+    polygon = [20.0 + shift, 20.0, 20.2 + shift, 20.0, 20.1 + shift, 20.1]
+    one = dict(image_id=1, bbox=[20, 20, 10, 10], area=60, segmentation=[polygon])
+    assert not mended(one)[0].any()

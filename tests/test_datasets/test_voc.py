@@ -12,6 +12,7 @@ from mmengine.registry import DATASETS, DefaultScope  # noqa: E402
 from torch.utils.data import DataLoader  # noqa: E402
 
 from mmspike.checks.data import build_dataset  # noqa: E402
+from mmspike.datasets.voc import XMLDataset  # noqa: E402
 from mmspike.errors import UserError  # noqa: E402
 
 OBJECT = (
@@ -35,17 +36,17 @@ def said():
 def load(tmp_path):
     """Write pictures with objects ``(name, xmin)``; give the classes and boxes that are loaded."""
 
-    def run(pictures, kind='XMLDataset', classes=('cat', 'dog'), **options):
+    def run(pictures, kind='XMLDataset', classes=('cat', 'dog'), edit=str, lines='', **options):
         for folder in ('JPEGImages', 'Annotations'):
             (tmp_path / folder).mkdir(exist_ok=True)
         for name, objects in pictures.items():
             Image.new('RGB', (40, 30)).save(tmp_path / f'JPEGImages/{name}.jpg')
-            (tmp_path / f'Annotations/{name}.xml').write_text(
-                '<annotation><size><width>40</width><height>30</height></size>'
-                + ''.join(OBJECT.format(*one) for one in objects)
-                + '</annotation>'
-            )
-        (tmp_path / 'list.txt').write_text('\n'.join([*pictures, *options.pop('again', ())]))
+            told = ''.join(OBJECT.format(*one) for one in objects)
+            size = '<size><width>40</width><height>30</height></size>'
+            text = f'<annotation>{size}{edit(told)}</annotation>'
+            (tmp_path / f'Annotations/{name}.xml').write_text(text)
+        lines = lines or '\n'.join([*pictures, *options.pop('again', ())])
+        (tmp_path / 'list.txt').write_text(lines)
         dataset = dict(
             type=f'mmspike.{kind}',
             ann_file=str(tmp_path / 'list.txt'),
@@ -86,6 +87,42 @@ def test_what_stands_twice(load, said):
     told = {'a': [('cat', 2), ('cat', 2), ('cat', 3)], 'b': [('dog', 2)]}
     assert load(told, again=['a']) == [[('cat', 1), ('cat', 2)], [('dog', 1)]]
     assert [level for level, _ in said] == ['WARNING', 'WARNING', 'INFO']
+
+
+def test_a_plain_copy_is_left_rather_than_a_difficult_one(load, monkeypatch):
+    """Objects marked as difficult are not learnt."""
+    flags = []
+
+    def edit(text):
+        difficult = text.replace('<bndbox>', '<difficult>1</difficult><bndbox>', 1)
+        return difficult.replace('>5<', '> 5.0 <', 1)
+
+    parse = XMLDataset._parse_instance_info
+
+    def look(self, *args, **options):
+        found = parse(self, *args, **options)
+        flags.extend(one['ignore_flag'] for one in found)
+        return found
+
+    monkeypatch.setattr(XMLDataset, '_parse_instance_info', look)
+    found = load(dict(a=[('cat', 5), ('CAT', 5), ('dog', 3)]), edit=edit)
+    assert sorted(found[0]) == [('cat', 4), ('dog', 2)]
+    assert flags == [0, 0]
+
+
+def test_objects_without_a_name_or_a_box(load, said):
+    def edit(text):
+        text = text.replace('<name>cat</name>', '', 1).replace('<xmin>3</xmin>', '<xmin/>', 1)
+        return text.replace('<bndbox>', '<difficult>Unspecified</difficult><bndbox>')
+
+    assert load(dict(a=[('cat', 1), ('cat', 3), ('dog', 6)]), edit=edit) == [[('dog', 5)]]
+    assert any('2 objects of' in text and 'without a name or a box' in text for _, text in said)
+
+
+def test_lists_with_flags_and_empty_lines(load, said):
+    pictures = dict(a=[('cat', 1)], b=[('dog', 2)])
+    assert load(pictures, lines='a  1\nb -1\n\n') == [[('cat', 0)], [('dog', 1)]]
+    assert not any(level == 'WARNING' for level, _ in said)
 
 
 def test_no_name_is_of_a_class(load):
