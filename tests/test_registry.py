@@ -93,6 +93,12 @@ CLASSIFIER = dict(
     head=dict(CLASSIFY, type='mmspike.SpikeLinearClsHead'),
     data_preprocessor=dict(type='mmpretrain.ClsDataPreprocessor'),
 )
+SEGMENTOR = dict(
+    backbone=BACKBONE,
+    decode_head=dict(DECODE, type='mmspike.SpikeUPerHead'),
+    data_preprocessor=dict(type='mmseg.SegDataPreProcessor'),
+    test_cfg=dict(mode='whole'),
+)
 OF_MMPRETRAIN = (
     'SpikeLinearClsHead',
     'SpikeDistilledClsHead',
@@ -100,7 +106,7 @@ OF_MMPRETRAIN = (
     'DistilledSpikeClassifier',
 )
 OF_MMSEG = ('SpikeFPNHead', 'SpikeUPerHead', 'SpikeFCNHead', 'SpikeEncoderDecoder')
-OF_MMSEG += ('CrossEntropyLoss',)
+OF_MMSEG += ('CrossEntropyLoss', 'SegTTAModel')
 OF_NONE = ('LIF', 'SpikeConv2d', 'SpikeConvTranspose2d', 'SpikeLinear', 'MetaSpikeFormer')
 OF_NONE += ('SpikeReadoutConv2d', 'SpikeReadoutLinear', 'ILIF', 'NILIF', 'PLIF', 'Neuron')
 OF_NONE += ('ESpikeFormer', 'SpikeResNet')  # Of any of the three.
@@ -149,12 +155,8 @@ MODEL_ARGUMENTS = {
     'SpikeDistilledClsHead': CLASSIFY,
     'SpikeImageClassifier': CLASSIFIER,
     'DistilledSpikeClassifier': CLASSIFIER,
-    'SpikeEncoderDecoder': dict(
-        backbone=BACKBONE,
-        decode_head=dict(DECODE, type='mmspike.SpikeUPerHead'),
-        data_preprocessor=dict(type='mmseg.SegDataPreProcessor'),
-        test_cfg=dict(mode='whole'),
-    ),
+    'SpikeEncoderDecoder': SEGMENTOR,
+    'SegTTAModel': dict(module=dict(SEGMENTOR, type='mmspike.SpikeEncoderDecoder')),
 }
 OTHERS = [
     (HOOKS, ours.HOOKS, 'CheckFiniteLossHook'),

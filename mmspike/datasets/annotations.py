@@ -133,9 +133,9 @@ def check_annotations(dataset: Any, told: dict) -> AnnotationFile:
                     wrong
                     or f'has the mask {mask}, but a polygon needs three points and an RLE a pixel'
                 )
-        elif with_masks and annotation['image_id'] in images:
+        elif with_masks and not wrong and annotation['image_id'] in images:
             other = is_of_other_size(mask, images[annotation['image_id']])
-            wrong = wrong or (other and f'has {other}')
+            wrong = other and f'has {other}'
         if wrong:
             raise UserError(
                 f"An annotation of picture {annotation['image_id']} in '{path}' {wrong}; correct "
