@@ -161,8 +161,12 @@ def _fits(told: Sequence[float], seen: Sequence[float], image: Mapping) -> bool:
 def is_shapeless(mask: Any) -> bool:
     """Tell whether a mask is a list of polygons of which none has three points."""
     polygons = mask if isinstance(mask, list) else []
-    valid = (isinstance(p, list) and len(p) >= 6 and len(p) % 2 == 0 for p in polygons)
-    return bool(polygons) and not any(valid)
+    return bool(polygons) and not any(map(is_polygon, polygons))
+
+
+def is_polygon(polygon: Any) -> bool:
+    """Tell whether a part of a mask is a list of three points or more, ``[x, y, x, y, ...]``."""
+    return isinstance(polygon, list) and len(polygon) >= 6 and len(polygon) % 2 == 0
 
 
 def is_blank(mask: Any) -> bool:

@@ -10,6 +10,7 @@ import numpy as np
 from pycocotools import mask as masks
 
 from mmspike.datasets.annotation_mends import warn
+from mmspike.datasets.annotation_samples import is_polygon
 
 CHUNK = 10_000  # Objects whose polygons are measured at once.
 NEAR = 0.1  # Of a pixel.
@@ -107,14 +108,10 @@ def _shapes(annotations: Sequence[dict], sizes: Mapping[Any, tuple[int, int]]) -
         for annotation in annotations
         if isinstance(annotation.get('segmentation'), list)
         and annotation['image_id'] in sizes
-        and (polygons := [p for p in annotation['segmentation'] if _is_polygon(p)])
+        and (polygons := [p for p in annotation['segmentation'] if is_polygon(p)])
     )
     while objects := list(islice(chosen, CHUNK)):
         yield from _measured(objects)
-
-
-def _is_polygon(polygon: Any) -> bool:
-    return isinstance(polygon, list) and len(polygon) >= 6 and len(polygon) % 2 == 0
 
 
 def _measured(objects: list[tuple[dict, list[list[float]]]]) -> Iterator[_Shape]:
